@@ -1,0 +1,64 @@
+//! What a module's file system daemon must know, already validated (the command line turns files
+//! into this; nothing here is read from disk by the daemon itself).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When a write is acknowledged (design, section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// The peer holds it in memory.
+    Written,
+    /// The peer holds it on stable storage.
+    Durable,
+}
+
+/// One directory covered in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Absolute, without `.`, `..` or a trailing slash.
+    pub path: PathBuf,
+    /// Shell patterns (`*`, `?`, `**`) on the path below the directory. Matching files are opened
+    /// without the kernel's page cache, so that several writers of one file do not wait for each
+    /// other's round trip; their reads go through the daemon.
+    pub direct: Vec<String>,
+}
+
+/// A data node of the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    /// Where its replication link listens (UDP). The first is used; the others are for later paths.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// PEM texts: the cluster's CA, this node's certificate (its name is the node's) and private key.
+#[derive(Clone)]
+pub struct Credentials {
+    pub ca_pem: String,
+    pub cert_pem: String,
+    pub key_pem: String,
+}
+
+/// One mirror module as its daemon needs it.
+#[derive(Clone)]
+pub struct ModuleConfig {
+    pub cluster: String,
+    pub module: String,
+    pub local: Node,
+    pub peer: Node,
+    pub directories: Vec<Directory>,
+    pub ack: Ack,
+    /// Longest time an application waits for a silent peer before it is taken out of the set.
+    pub stall_limit: Duration,
+    /// Whether character and block devices may be made in the directories.
+    pub devices: bool,
+    /// Hash of everything that must be equal on both nodes.
+    pub digest: [u8; 32],
+    /// `STATE_DIR/MODULE`: record and saved tables. Made if missing.
+    pub state_dir: PathBuf,
+    /// Control socket path.
+    pub socket: PathBuf,
+    pub credentials: Credentials,
+}
