@@ -165,9 +165,30 @@ pub enum Op<'a> {
 }
 
 impl Op<'_> {
-    /// Whether the operation waits for a disk, so that others should not wait behind it.
-    pub fn is_sync(&self) -> bool {
-        matches!(self, Self::Fsync { .. } | Self::SyncAll)
+    /// What must reach the disk before the operation is answered, beyond applying it. It is done
+    /// aside, because others should not wait behind it.
+    pub fn sync_part(&self) -> Option<Op<'static>> {
+        match *self {
+            Self::Fsync { id, data_only } => Some(Op::Fsync { id, data_only }),
+            Self::SyncAll => Some(Op::SyncAll),
+            Self::Write {
+                id,
+                durability: Durability::Data,
+                ..
+            } => Some(Op::Fsync {
+                id,
+                data_only: true,
+            }),
+            Self::Write {
+                id,
+                durability: Durability::File,
+                ..
+            } => Some(Op::Fsync {
+                id,
+                data_only: false,
+            }),
+            _ => None,
+        }
     }
 
     /// Whether the peer answers it; bindings only accompany other operations.

@@ -45,6 +45,12 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// The errno of the local file system.
     fn apply(&self, dir: DirId, op: &Op<'_>, stamps: &[Stamp]) -> Result<(), i32>;
+    /// Brings what an operation changed to stable storage: [`Op::Fsync`] or [`Op::SyncAll`]. May be
+    /// called from several threads at once.
+    ///
+    /// # Errors
+    /// The errno of the local file system.
+    fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
     /// A session begins: ids of an earlier one mean nothing any more.
     fn reset_peer_ids(&self);
     /// Returns when no change admitted under the old gate is unfinished.

@@ -5,7 +5,7 @@ use super::{Completion, Core, Event, Shared};
 use crate::ids::{DirId, OpSeq};
 use crate::logic::acks::AckOutcome;
 use crate::logic::member::Input;
-use crate::op::{Op, Stamp};
+use crate::op::Op;
 use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack};
 use bytes::Bytes;
 use quinn_udp::RecvMeta;
@@ -31,8 +31,7 @@ struct SyncJob {
     session: u64,
     seq: OpSeq,
     dir: DirId,
-    /// The frame it came in.
-    frame: Vec<u8>,
+    op: Op<'static>,
 }
 
 #[derive(Default)]
@@ -246,19 +245,19 @@ impl Shared {
             }
             Message::Control(control) => self.tell(Event::Control(session, control)),
             Message::Op { .. } if !self.applying.load(Ordering::Acquire) => {}
-            Message::Op { dir, op, .. } if op.is_sync() => {
-                let frame = frame.to_vec();
-                syncs.push(SyncJob {
-                    session,
-                    seq: decoded.seq,
-                    dir,
-                    frame,
-                });
-            }
             Message::Op { dir, op, stamps } => {
-                let errno = self.apply(dir, &op, stamps.as_slice());
-                if op.is_acknowledged() {
-                    encode_ack(replies, decoded.seq, errno);
+                let errno = self.apply(&op, || self.tree.apply(dir, &op, stamps.as_slice()));
+                match op.sync_part() {
+                    Some(op) if errno == 0 => {
+                        syncs.push(SyncJob {
+                            session,
+                            seq: decoded.seq,
+                            dir,
+                            op,
+                        });
+                    }
+                    _ if op.is_acknowledged() => encode_ack(replies, decoded.seq, errno),
+                    _ => {}
                 }
             }
         }
@@ -284,8 +283,8 @@ impl Shared {
     }
 
     /// Applies one operation; after a failure nothing more is applied in this session.
-    fn apply(&self, dir: DirId, op: &Op<'_>, stamps: &[Stamp]) -> i32 {
-        match self.tree.apply(dir, op, stamps) {
+    fn apply(&self, op: &Op<'_>, work: impl FnOnce() -> Result<(), i32>) -> i32 {
+        match work() {
             Ok(()) => {
                 self.metrics.applied.fetch_add(1, Ordering::Relaxed);
                 0
@@ -302,17 +301,7 @@ impl Shared {
     }
 
     fn run_sync(&self, job: SyncJob) {
-        let Some((head, body)) = job.frame.split_first_chunk::<HEADER>() else {
-            return;
-        };
-        // It was decoded once already, so it decodes again.
-        let Ok(frame) = FrameHeader::parse(head).and_then(|h| h.decode(body)) else {
-            return;
-        };
-        let Message::Op { op, stamps, .. } = frame.message else {
-            return;
-        };
-        let errno = self.apply(job.dir, &op, stamps.as_slice());
+        let errno = self.apply(&job.op, || self.tree.sync(job.dir, &job.op));
         let mut reply = Vec::with_capacity(HEADER + 4);
         encode_ack(&mut reply, job.seq, errno);
         let mut core = self.lock();
