@@ -1,1 +1,6 @@
+//! The `tandem` program: one binary for the daemons and for every command.
+
+#[allow(dead_code, reason = "used by the commands that follow")]
+mod pki;
+
 fn main() {}
