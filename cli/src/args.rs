@@ -19,6 +19,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Directories")]
 pub(crate) struct DirArgs {
     /// Configuration: cluster.ron, node.ron, modules/, pki/
     #[arg(
@@ -77,8 +78,8 @@ pub(crate) enum Command {
     Prim {
         #[command(flatten)]
         action: ActionArgs,
-        /// Serve even where this copy is not proven current: what only the peer holds is lost to the
-        /// application
+        /// Serve even where this copy is not proven current: the application loses what only the
+        /// peer holds
         #[arg(long)]
         force: bool,
     },

@@ -20,7 +20,13 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("tandem: {error:#}");
+            // Problems of the configuration begin with their place, for editors to jump to.
+            let prefix = if error.is::<config::Problems>() {
+                ""
+            } else {
+                "tandem: "
+            };
+            eprintln!("{prefix}{error:#}");
             Exit::of(&error).into()
         }
     }

@@ -10,7 +10,7 @@ use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
 use super::units::show_duration;
 
-const DEFAULT_PORT: u16 = 7400;
+pub(crate) const DEFAULT_PORT: u16 = 7400;
 const DEFAULT_STALL_LIMIT: Duration = Duration::from_secs(3);
 /// Below half a second, an ordinary pause of disk or network would look like a dead peer.
 const SHORTEST_STALL: Duration = Duration::from_millis(500);

@@ -1,8 +1,9 @@
 //! A hash of everything that must be equal on both nodes of a module. The daemons compare it when
 //! they meet: two nodes that disagree about the directories must not replicate.
 //!
-//! What is hashed is the validated meaning, so comments, spelling of defaults, and the order of nodes
-//! make no difference. Each node's private part (node.ron, paths of state and run) is left out.
+//! What is hashed is the validated meaning, so comments, spelling of defaults, and the order of
+//! nodes make no difference. Each node's private part (node.ron, paths of state and run) is left
+//! out.
 
 use serde::Serialize;
 use tandem_fs::config::Ack;

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! All problems of all files are reported together. A problem in the file of one module does not
-//! keep another module from starting: that may be happening right after a failure.
+//! keep another module from starting: that may be happening right after a failure. An overlap of
+//! two modules stops both, because either alone may be the one that is wrong.
 //!
-//! The way: text → [`tree`] → [`reader`] → [`raw`] (as typed) → [`checked`] (as meant), then
+//! The way: text → [`tree`] → [`reader`] → [`raw`] (as typed) → [`checked`] (as meant), and
 //! [`overlap`] between modules. What only the live directory can tell (it exists, supports extended
 //! attributes, holds no other mount) is checked by the daemon.
 
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use tandem_fs::config::{Credentials, ModuleConfig, Node};
 
 use checked::{Cluster, Module};
+use overlap::Claims;
 use problem::{At, Place, Problem, Source};
 use reader::Reader;
 
@@ -139,11 +141,18 @@ pub(crate) fn load(dirs: &Dirs) -> Loaded {
         problems.push(problem);
         (Vec::new(), Vec::new())
     });
-    let modules: Vec<Module> = names
-        .iter()
-        .filter_map(|name| load_module(dirs, name, cluster.as_ref(), &mut problems))
-        .collect();
-    overlap::check(&modules, dirs, &mut problems);
+    let mut modules = Vec::new();
+    let mut claims = Vec::new();
+    for name in &names {
+        modules.extend(load_module(
+            dirs,
+            name,
+            cluster.as_ref(),
+            &mut claims,
+            &mut problems,
+        ));
+    }
+    overlap::check(&claims, dirs, &mut problems);
 
     let config = (|| {
         let dirs = dirs.clone();
@@ -181,12 +190,16 @@ fn load_module(
     dirs: &Dirs,
     name: &str,
     cluster: Option<&Cluster>,
+    claims: &mut Vec<Claims>,
     problems: &mut Vec<Problem>,
 ) -> Option<Module> {
     let before = problems.len();
     let file = dirs.modules().join(format!("{name}.ron"));
-    let module = read(&file, "it describes a module", raw::module, problems)
-        .and_then(|raw| checked::module(name, raw, &Place::file(&file), cluster, problems));
+    let module = read(&file, "it describes a module", raw::module, problems).and_then(|raw| {
+        let place = Place::file(&file);
+        claims.push(Claims::of(name, &raw, &place));
+        checked::module(name, raw, &place, cluster, problems)
+    });
     for problem in &mut problems[before..] {
         problem.modules = vec![name.to_string()];
     }

@@ -1,5 +1,5 @@
-//! Rules for single values: names, addresses, paths, patterns. Each answers what is wrong, ready for
-//! a message, or nothing.
+//! Rules for single values: names, addresses, paths, patterns. Each answers what is wrong, ready
+//! for a message, or nothing.
 
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};

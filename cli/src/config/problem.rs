@@ -1,7 +1,10 @@
 //! What is wrong in the configuration, and where. Problems are collected, never thrown: an operator
 //! who made three mistakes is told all three.
 
+use std::cmp::Reverse;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where a value stands: a file, and line and column (from 1, in characters) where known.
@@ -106,19 +109,33 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The known word nearest to `found`, if one is near enough to be what was meant.
+/// The known word nearest to `found`, if one is near enough to be what was meant. Among equally
+/// near ones, that with the same beginning.
 pub(crate) fn nearest<'k>(
     found: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
     let found = found.to_lowercase();
+    let alike = |word: &str| {
+        found
+            .chars()
+            .zip(word.chars())
+            .take_while(|(a, b)| a == b)
+            .count()
+    };
     known
         .into_iter()
-        .map(|word| (strsim::damerau_levenshtein(&found, word), word))
+        .map(|word| {
+            (
+                strsim::damerau_levenshtein(&found, word),
+                Reverse(alike(word)),
+                word,
+            )
+        })
         // Two slips, or more in a long word; but never as many as the word has letters.
-        .filter(|(distance, word)| *distance <= 2.max(word.len() / 3) && *distance < word.len())
+        .filter(|(slips, _, word)| *slips <= 2.max(word.len() / 3) && *slips < word.len())
         .min()
-        .map(|(_, word)| word)
+        .map(|(.., word)| word)
 }
 
 /// `; did you mean …?` if a known word is near, else nothing.
@@ -136,20 +153,26 @@ impl Source {
     /// Largest configuration file read, bytes.
     const LIMIT: u64 = 1 << 20;
 
-    /// Reads a file; a problem if that fails, with `remedy`.
+    /// Reads a file; if that fails a problem, with `remedy` for a missing file.
     pub(crate) fn read(file: &Path, remedy: &str) -> Result<Self, Problem> {
         let fail = |message: String| Problem::new(Place::file(file), message);
-        let length = std::fs::metadata(file)
-            .map_err(|e| fail(format!("cannot be read: {e}; {remedy}")))?
-            .len();
-        if length > Self::LIMIT {
-            return Err(fail(format!(
-                "is {length} bytes long, at most {} expected",
-                Self::LIMIT
-            )));
+        let unreadable = |error: io::Error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::NotFound => remedy,
+                io::ErrorKind::PermissionDenied => "run the command as root",
+                _ => "expected a text file",
+            };
+            fail(format!("cannot be read: {error}; {remedy}"))
+        };
+        // One more than allowed tells a file that is too long, whatever its metadata say.
+        let mut text = String::new();
+        let open = File::open(file).map_err(unreadable)?;
+        open.take(Self::LIMIT + 1)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        if text.len() as u64 > Self::LIMIT {
+            return Err(fail(format!("is longer than {} bytes", Self::LIMIT)));
         }
-        let text = std::fs::read_to_string(file)
-            .map_err(|e| fail(format!("cannot be read: {e}; {remedy}")))?;
         Ok(Self {
             file: file.into(),
             text,
@@ -177,6 +200,7 @@ mod tests {
         let known = ["mode", "nodes", "directories", "port", "ack"];
         assert_eq!(nearest("directorys", known), Some("directories"));
         assert_eq!(nearest("Nodes", known), Some("nodes"));
+        assert_eq!(nearest("node", known), Some("nodes"));
         assert_eq!(nearest("prot", known), Some("port"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("b", ["a"]), None);

@@ -42,8 +42,10 @@ impl<'s> Reader<'s> {
                 file: self.source.file.clone(),
                 position: Some((error.span.end.line, error.span.end.col)),
             };
-            self.problems
-                .push(Problem::new(place, format!("{}", error.code)));
+            self.problems.push(Problem::new(
+                place,
+                format!("is not correct RON: {}", error.code),
+            ));
             return None;
         }
         let tree = scan(&self.source.text);
@@ -94,10 +96,14 @@ impl<'s> Reader<'s> {
                     format!("key `{}` is given again, first at {first}", field.key),
                 );
             } else if !known.contains(&field.key) {
-                let known = known.iter().copied();
-                let hint = did_you_mean(field.key, known.clone());
-                meant.extend(nearest(field.key, known.clone()));
-                let list = known.collect::<Vec<_>>().join(", ");
+                // A key that is not given yet is more likely meant than one that is.
+                let given = |key: &str| fields.iter().any(|field| field.key == key);
+                let free: Vec<_> = known.iter().copied().filter(|key| !given(key)).collect();
+                let near = nearest(field.key, free);
+                meant.extend(near);
+                let near = near.or_else(|| nearest(field.key, known.iter().copied()));
+                let hint = near.map_or(String::new(), |key| format!("; did you mean `{key}`?"));
+                let list = known.join(", ");
                 let message = format!("unknown key `{}`, expected {list}{hint}", field.key);
                 self.note(field.at, message);
             }

@@ -53,14 +53,22 @@ impl Example {
             root,
             dirs: Dirs { config, state, run },
         };
-        let ca = pki::create_ca("shop").unwrap();
-        let node = pki::issue(&ca, "a").unwrap();
-        pki::write_public(&pki.join("ca.pem"), &ca.cert_pem).unwrap();
-        pki::write_public(&pki.join("node.pem"), &node.cert_pem).unwrap();
-        pki::write_private(&pki.join("node-key.pem"), &node.key_pem).unwrap();
         example
+            .issue("a")
             .with("cluster.ron", CLUSTER)
             .with("node.ron", "(name: \"a\")")
+    }
+
+    /// Gives the node a new CA, and a certificate for this name.
+    pub(crate) fn issue(self, node: &str) -> Self {
+        let ca = pki::create_ca("shop").unwrap();
+        let node = pki::issue(&ca, node).unwrap();
+        let pki = self.dirs.config.join("pki");
+        fs::remove_dir_all(&pki).unwrap();
+        fs::create_dir(&pki).unwrap();
+        pki::write_private(&pki.join("node-key.pem"), &node.key_pem).unwrap();
+        self.with("pki/ca.pem", &ca.cert_pem)
+            .with("pki/node.pem", &node.cert_pem)
     }
 
     /// Writes a file of the configuration directory.
