@@ -38,7 +38,10 @@ pub(crate) fn mount(place: &NodePlace) -> Result<()> {
             .with_context(|| format!("attach {} to a loop device", image.display()))?;
         sys::mount(&device.path, &point, "ext4", libc::MS_NOATIME).with_context(|| {
             let device = device.path.display();
-            format!("mount {device} on {}; see the kernel's log", point.display())
+            format!(
+                "mount {device} on {}; see the kernel's log",
+                point.display()
+            )
         })?;
     }
     for dir in [place.replica(), place.state()] {
@@ -52,7 +55,9 @@ pub(crate) fn release(image: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
         let devices = loopdev::attached(image);
-        let Some(device) = devices.first() else { return Ok(()) };
+        let Some(device) = devices.first() else {
+            return Ok(());
+        };
         if start.elapsed() >= RELEASE_LIMIT {
             return loopdev::detach(device).with_context(|| format!("free {}", device.display()));
         }

@@ -77,7 +77,11 @@ pub(crate) fn run(init: &Init, place: &NodePlace, program: &Program) -> Result<E
         Err(error) => {
             eprintln!("tandem lab exec: {}: {error}", name.display());
             let missing = error.kind() == std::io::ErrorKind::NotFound;
-            Ok(ExitCode::from(if missing { NOT_FOUND } else { NOT_EXECUTABLE }))
+            Ok(ExitCode::from(if missing {
+                NOT_FOUND
+            } else {
+                NOT_EXECUTABLE
+            }))
         }
     }
 }
@@ -98,7 +102,9 @@ fn attend(mut child: Child, signals: &Blocked) -> Result<ExitStatus> {
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0));
+    let code = status
+        .code()
+        .unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or(0));
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
@@ -108,7 +114,9 @@ fn look_up(user: &str) -> Result<(u32, u32)> {
         return Ok((number, number));
     }
     let users = fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
-    let line = users.lines().find(|line| line.split(':').next() == Some(user));
+    let line = users
+        .lines()
+        .find(|line| line.split(':').next() == Some(user));
     let line = line.with_context(|| format!("--user {user}: not in /etc/passwd"))?;
     let mut fields = line.split(':').skip(2).map(str::parse);
     match (fields.next(), fields.next()) {

@@ -59,7 +59,9 @@ fn outer(args: &NodeArgs) -> Result<u32> {
     sys::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET | own)
         .context("make namespaces; a lab needs root and a kernel with PID, NET, UTS, IPC ones")?;
     let mut command = Command::new(sys::SELF);
-    command.arg0("tandem").args(["lab-node", "--init", "--node", &args.node, "--dir"]);
+    command
+        .arg0("tandem")
+        .args(["lab-node", "--init", "--node", &args.node, "--dir"]);
     command.arg(&args.dir);
     if args.daemon {
         command.arg("--daemon");
@@ -75,7 +77,11 @@ fn inner(args: &NodeArgs) -> Result<ExitCode> {
     if word.trim_end() != GO {
         bail!("not told to begin: the command that made this node has ended");
     }
-    let booted = if args.node == HUB { Ok(None) } else { boot(args) };
+    let booted = if args.node == HUB {
+        Ok(None)
+    } else {
+        boot(args)
+    };
     match &booted {
         Ok(_) => println!("{READY}"),
         Err(error) => println!("{}", one_line(error)),
@@ -148,8 +154,16 @@ fn detach_other_disks(own: &Path) -> Result<()> {
 fn start_daemon(place: &NodePlace) -> Result<u32> {
     let log = append(&place.log())?;
     let mut command = Command::new(sys::SELF);
-    command.arg0("tandem").args(["fs", MODULE]).envs(place.environment());
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let child = command.spawn().with_context(|| format!("start `tandem fs {MODULE}`"))?;
+    command
+        .arg0("tandem")
+        .args(["fs", MODULE])
+        .envs(place.environment());
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let child = command
+        .spawn()
+        .with_context(|| format!("start `tandem fs {MODULE}`"))?;
     Ok(child.id())
 }

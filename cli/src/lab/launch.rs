@@ -33,20 +33,36 @@ pub(crate) struct Launched {
 
 /// Starts the init of `node`, or of the hub.
 pub(crate) fn launch(place: &Place, node: &str, daemon: bool) -> Result<Launched> {
-    let log = if node == HUB { place.hub_log() } else { place.node(node).log() };
+    let log = if node == HUB {
+        place.hub_log()
+    } else {
+        place.node(node).log()
+    };
     let mut command = Command::new(sys::SELF);
-    command.arg0("tandem").args(["lab-node", "--node", node, "--dir"]).arg(place.dir());
+    command
+        .arg0("tandem")
+        .args(["lab-node", "--node", node, "--dir"])
+        .arg(place.dir());
     if daemon {
         command.arg("--daemon");
     }
     let errors = append(&log)?;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
-    let mut child = command.spawn().with_context(|| format!("start the init of {node}"))?;
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(errors);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("start the init of {node}"))?;
     let (go, answers) = (child.stdin.take(), child.stdout.take());
-    let (Some(go), Some(answers)) = (go, answers) else { bail!("{node}: no pipes to its init") };
+    let (Some(go), Some(answers)) = (go, answers) else {
+        bail!("{node}: no pipes to its init")
+    };
     let mut answers = BufReader::new(answers);
     let answer = read_answer(&mut answers);
-    let status = child.wait().with_context(|| format!("start the init of {node}"))?;
+    let status = child
+        .wait()
+        .with_context(|| format!("start the init of {node}"))?;
     let answer = answer.with_context(|| format!("init of {node} ({status})"))?;
     let pid = answer.strip_prefix("pid ").and_then(|pid| pid.parse().ok());
     let pid = pid.with_context(|| format!("init of {node}: {answer}"))?;
@@ -59,7 +75,11 @@ impl Launched {
     pub(crate) fn begin(mut self) -> Result<()> {
         writeln!(self.go, "{GO}")?;
         let answer = read_answer(&mut self.answers)?;
-        if answer == READY { Ok(()) } else { bail!("{answer}") }
+        if answer == READY {
+            Ok(())
+        } else {
+            bail!("{answer}")
+        }
     }
 }
 

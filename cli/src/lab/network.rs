@@ -33,7 +33,9 @@ impl Namespace {
     fn of(init: &Init) -> Result<Self> {
         init.pidfd().context("its init process has ended")?;
         let path = format!("/proc/{}/ns/net", init.pid);
-        Ok(Self(File::open(&path).with_context(|| format!("open {path}"))?))
+        Ok(Self(
+            File::open(&path).with_context(|| format!("open {path}"))?,
+        ))
     }
 
     /// Runs `work` with a netlink handle of this namespace. Only a thread of its own enters it.
@@ -44,7 +46,9 @@ impl Namespace {
     {
         let inside = || {
             sys::setns(&self.0, libc::CLONE_NEWNET).context("enter a network namespace")?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build()?;
             runtime.block_on(async {
                 let (connection, handle, _) = rtnetlink::new_connection()?;
                 tokio::spawn(connection);
@@ -60,7 +64,10 @@ impl Namespace {
 pub(crate) fn make_bridge(hub: &Init, mtu: u32) -> Result<()> {
     Namespace::of(hub)?
         .run(async |net| {
-            net.link().add(LinkBridge::new(BRIDGE).mtu(mtu).build()).execute().await?;
+            net.link()
+                .add(LinkBridge::new(BRIDGE).mtu(mtu).build())
+                .execute()
+                .await?;
             Ok(())
         })
         .with_context(|| format!("make the bridge (MTU {mtu})"))
@@ -75,13 +82,19 @@ pub(crate) fn connect(hub: &Init, node: &NodeState, init: &Init, mtu: u32) -> Re
         if let Ok(index) = find(&net, port).await {
             let _ = net.link().del(index).execute().await;
         }
-        let peer = LinkUnspec::new_with_name(INTERFACE).mtu(mtu).setns_by_fd(inside.0.as_raw_fd());
+        let peer = LinkUnspec::new_with_name(INTERFACE)
+            .mtu(mtu)
+            .setns_by_fd(inside.0.as_raw_fd());
         let cable = LinkVeth::new(port, INTERFACE).mtu(mtu);
         let cable = cable.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
         net.link().add(cable.build()).execute().await?;
         let bridge = find(&net, BRIDGE).await?;
         let port = find(&net, port).await?;
-        set(&net, LinkUnspec::new_with_index(port).controller(bridge).up()).await
+        set(
+            &net,
+            LinkUnspec::new_with_index(port).controller(bridge).up(),
+        )
+        .await
     });
     work.with_context(|| format!("connect {port} to the bridge"))?;
     let address = node.address();
@@ -89,7 +102,10 @@ pub(crate) fn connect(hub: &Init, node: &NodeState, init: &Init, mtu: u32) -> Re
         let loopback = find(&net, "lo").await?;
         set(&net, LinkUnspec::new_with_index(loopback).up()).await?;
         let index = find(&net, INTERFACE).await?;
-        net.address().add(index, address.into(), PREFIX).execute().await?;
+        net.address()
+            .add(index, address.into(), PREFIX)
+            .execute()
+            .await?;
         set(&net, LinkUnspec::new_with_index(index).up()).await
     });
     work.with_context(|| format!("give {port} the address {address}"))
@@ -98,7 +114,10 @@ pub(crate) fn connect(hub: &Init, node: &NodeState, init: &Init, mtu: u32) -> Re
 async fn find(net: &Handle, name: &str) -> Result<u32> {
     let link = net.link().get().match_name(name).execute().try_next().await;
     let link = link.with_context(|| format!("interface {name}"))?;
-    Ok(link.with_context(|| format!("interface {name} does not exist"))?.header.index)
+    Ok(link
+        .with_context(|| format!("interface {name} does not exist"))?
+        .header
+        .index)
 }
 
 async fn set(net: &Handle, link: LinkMessageBuilder<LinkUnspec>) -> Result<()> {
@@ -115,7 +134,11 @@ pub(crate) fn set_cut(state: &State, node: &str, peer: Option<&str>, cut: bool) 
             set_stranger(one, other.address(), cut)
                 .and_then(|()| set_stranger(other, one.address(), cut))
                 .with_context(|| format!("{verb} {node} from {}", other.name))?;
-            if !cut { set_port(state, one, true) } else { Ok(()) }
+            if !cut {
+                set_port(state, one, true)
+            } else {
+                Ok(())
+            }
         }
         _ => set_port(state, one, !cut),
     }
@@ -147,7 +170,10 @@ fn set_stranger(node: &NodeState, address: Ipv4Addr, cut: bool) -> Result<()> {
     Namespace::of(node.alive()?)?.run(async |net| {
         let index = find(&net, INTERFACE).await?;
         if cut {
-            let wrong = net.neighbours().add(index, address.into()).link_layer_address(&NOBODY);
+            let wrong = net
+                .neighbours()
+                .add(index, address.into())
+                .link_layer_address(&NOBODY);
             return Ok(wrong.replace().execute().await?);
         }
         let mut entry = NeighbourMessage::default();

@@ -33,7 +33,10 @@ impl Place {
     /// The directory that `--name` and `--dir` mean, in absolute form.
     pub(crate) fn new(name: &str, dir: Option<&Path>) -> Result<Self> {
         let valid = !name.is_empty() && name != "." && name != ".." && !name.contains('/');
-        ensure!(valid, "lab name {name:?}: give a name that can be a file name");
+        ensure!(
+            valid,
+            "lab name {name:?}: give a name that can be a file name"
+        );
         let dir = dir.map_or_else(|| Path::new(DEFAULT_ROOT).join(name), Path::to_path_buf);
         let dir = std::path::absolute(&dir).with_context(|| format!("directory {dir:?}"))?;
         // Symbolic links would make our paths differ from those that the kernel reports.

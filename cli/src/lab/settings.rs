@@ -29,7 +29,11 @@ pub(crate) struct ModuleSettings {
 
 impl Default for ModuleSettings {
     fn default() -> Self {
-        Self { ack: "written".into(), direct: Vec::new(), stall_limit: "3s".into() }
+        Self {
+            ack: "written".into(),
+            direct: Vec::new(),
+            stall_limit: "3s".into(),
+        }
     }
 }
 
@@ -50,10 +54,16 @@ pub(crate) fn write(place: &NodePlace, node: &NodeState, cluster: &Cluster<'_>) 
     for dir in [&pki, &modules] {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     }
-    put(&etc.join("node.ron"), &format!("(name: {})\n", quoted(&node.name)?))?;
+    put(
+        &etc.join("node.ron"),
+        &format!("(name: {})\n", quoted(&node.name)?),
+    )?;
     put(&etc.join("cluster.ron"), &cluster_ron(cluster)?)?;
     if cluster.members.contains(&node.name.as_str()) {
-        put(&modules.join(MODULE).with_extension("ron"), &module_ron(cluster)?)?;
+        put(
+            &modules.join(MODULE).with_extension("ron"),
+            &module_ron(cluster)?,
+        )?;
     }
     let own = pki::issue(&cluster.ca, &node.name)?;
     pki::write_public(&pki.join("ca.pem"), &cluster.ca.cert_pem)?;
@@ -70,19 +80,37 @@ fn quoted(text: &str) -> Result<String> {
 }
 
 fn list<T>(items: &[T], item: impl Fn(&T) -> Result<String>) -> Result<String> {
-    Ok(format!("[{}]", items.iter().map(item).collect::<Result<Vec<_>>>()?.join(", ")))
+    Ok(format!(
+        "[{}]",
+        items
+            .iter()
+            .map(item)
+            .collect::<Result<Vec<_>>>()?
+            .join(", ")
+    ))
 }
 
 fn cluster_ron(cluster: &Cluster<'_>) -> Result<String> {
     let node = |node: &NodeState| {
-        Ok(format!("\n    (name: {}, addresses: [\"{}\"])", quoted(&node.name)?, node.address()))
+        Ok(format!(
+            "\n    (name: {}, addresses: [\"{}\"])",
+            quoted(&node.name)?,
+            node.address()
+        ))
     };
     let nodes = list(cluster.nodes, node)?;
-    Ok(format!("(\n  name: {},\n  nodes: {nodes},\n)\n", quoted(cluster.name)?))
+    Ok(format!(
+        "(\n  name: {},\n  nodes: {nodes},\n)\n",
+        quoted(cluster.name)?
+    ))
 }
 
 fn module_ron(cluster: &Cluster<'_>) -> Result<String> {
-    let ModuleSettings { ack, direct, stall_limit } = cluster.module;
+    let ModuleSettings {
+        ack,
+        direct,
+        stall_limit,
+    } = cluster.module;
     let nodes = list(cluster.members, |name| quoted(name))?;
     let directory = if direct.is_empty() {
         quoted(MOUNT)?
@@ -103,18 +131,30 @@ mod tests {
 
     fn cluster<'a>(nodes: &'a [NodeState], module: &'a ModuleSettings) -> Cluster<'a> {
         let members = &["node1", "node2"];
-        Cluster { name: "lab", nodes, members, module, ca: pki::create_ca("lab").unwrap() }
+        Cluster {
+            name: "lab",
+            nodes,
+            members,
+            module,
+            ca: pki::create_ca("lab").unwrap(),
+        }
     }
 
     #[test]
     fn the_module_file_names_directory_and_patterns() {
         let mut module = ModuleSettings::default();
         let text = module_ron(&cluster(&[], &module)).unwrap();
-        assert!(text.contains(r#"directories: ["/mnt/disk/data"]"#), "{text}");
+        assert!(
+            text.contains(r#"directories: ["/mnt/disk/data"]"#),
+            "{text}"
+        );
         assert!(text.contains("ack: written"), "{text}");
         module.direct = vec!["*.\"db\"".into()];
         let text = module_ron(&cluster(&[], &module)).unwrap();
-        assert!(text.contains(r#"[(path: "/mnt/disk/data", direct: ["*.\"db\""])]"#), "{text}");
+        assert!(
+            text.contains(r#"[(path: "/mnt/disk/data", direct: ["*.\"db\""])]"#),
+            "{text}"
+        );
         ron::from_str::<ron::Value>(&text).unwrap();
     }
 
@@ -128,7 +168,10 @@ mod tests {
         };
         let (nodes, module) = ([node(1), node(2)], ModuleSettings::default());
         let text = cluster_ron(&cluster(&nodes, &module)).unwrap();
-        assert!(text.contains(r#"(name: "node2", addresses: ["10.77.0.2"])"#), "{text}");
+        assert!(
+            text.contains(r#"(name: "node2", addresses: ["10.77.0.2"])"#),
+            "{text}"
+        );
         ron::from_str::<ron::Value>(&text).unwrap();
     }
 }

@@ -67,7 +67,11 @@ pub(crate) struct Init {
 impl Init {
     /// The process that has number `pid` now.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        Ok(Self { pid, start_ticks: start_ticks(pid)?, boot_id: boot_id()? })
+        Ok(Self {
+            pid,
+            start_ticks: start_ticks(pid)?,
+            boot_id: boot_id()?,
+        })
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -110,7 +114,9 @@ impl Init {
 }
 
 fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
 }
 
 /// Start time of a process in clock ticks since boot: field 22 of its `stat`.
@@ -118,14 +124,25 @@ fn start_ticks(pid: u32) -> io::Result<u64> {
     const AFTER_NAME: usize = 19;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name before the last bracket may hold blanks and brackets.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_ascii_whitespace());
     let field = fields.and_then(|mut fields| fields.nth(AFTER_NAME));
-    field.and_then(|ticks| ticks.parse().ok()).ok_or_else(|| io::Error::other("no start time"))
+    field
+        .and_then(|ticks| ticks.parse().ok())
+        .ok_or_else(|| io::Error::other("no start time"))
 }
 
 impl State {
     pub(crate) fn new(name: &str, made_dir: bool, mtu: u32, nodes: Vec<NodeState>) -> Self {
-        Self { version: STATE_VERSION, name: name.into(), made_dir, mtu, hub: None, nodes }
+        Self {
+            version: STATE_VERSION,
+            name: name.into(),
+            made_dir,
+            mtu,
+            hub: None,
+            nodes,
+        }
     }
 
     /// `None`: there is no such lab.
@@ -161,12 +178,19 @@ impl State {
 
     pub(crate) fn node_mut(&mut self, name: &str) -> Result<&mut NodeState> {
         let error = self.no_such_node(name);
-        self.nodes.iter_mut().find(|node| node.name == name).context(error)
+        self.nodes
+            .iter_mut()
+            .find(|node| node.name == name)
+            .context(error)
     }
 
     fn no_such_node(&self, name: &str) -> String {
         let names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
-        format!("lab {} has no node {name:?}; it has {}", self.name, names.join(", "))
+        format!(
+            "lab {} has no node {name:?}; it has {}",
+            self.name,
+            names.join(", ")
+        )
     }
 }
 
@@ -188,7 +212,8 @@ impl Lock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     eprintln!("waiting for another command on {}", place.dir().display());
-                    file.lock().with_context(|| format!("lock {}", path.display()))?;
+                    file.lock()
+                        .with_context(|| format!("lock {}", path.display()))?;
                 }
                 Err(TryLockError::Error(error)) => bail!("lock {}: {error}", path.display()),
             }
