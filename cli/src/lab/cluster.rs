@@ -333,7 +333,10 @@ fn report(place: &Place, node: &NodeState) -> NodeReport {
             report.readiness = format!("{:?}", status.readiness);
             report.reason = status.reason.map(|reason| reason.to_string());
         }
-        Err(error) => report.reason = Some(format!("{error:#}")),
+        Err(error) => {
+            let ended = fs::read_to_string(own.daemon_end()).ok();
+            report.reason = Some(ended.unwrap_or_else(|| format!("{error:#}")));
+        }
     }
     report
 }

@@ -91,11 +91,18 @@ fn inner(args: &NodeArgs) -> Result<ExitCode> {
     loop {
         while let Some((pid, status)) = sys::reap() {
             if Some(pid) == daemon {
-                eprintln!("lab: the daemon of {MODULE} ended ({})", describe(status));
+                let text = format!("the daemon ended ({})", describe(status));
+                eprintln!("lab: {text}");
+                // For whoever waits for the daemon; a full disk must not end the node.
+                let _ = fs::write(node_place(args)?.daemon_end(), text);
             }
         }
         orphans.wait()?;
     }
+}
+
+fn node_place(args: &NodeArgs) -> Result<NodePlace> {
+    Ok(Place::new(&args.node, Some(&args.dir))?.node(&args.node))
 }
 
 fn describe(status: libc::c_int) -> String {
@@ -108,7 +115,7 @@ fn describe(status: libc::c_int) -> String {
 
 /// Everything between the birth of the namespaces and a running node: the daemon's number, if any.
 fn boot(args: &NodeArgs) -> Result<Option<u32>> {
-    let place = Place::new(&args.node, Some(&args.dir))?.node(&args.node);
+    let place = node_place(args)?;
     sys::set_hostname(&args.node).context("set the host name")?;
     set_up_mounts(&place)?;
     args.daemon.then(|| start_daemon(&place)).transpose()

@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
@@ -52,10 +53,13 @@ pub(crate) struct LoopDevice {
     _file: File,
 }
 
-/// Makes `image` a block device. Direct I/O is asked for, so that data is not cached twice; the
-/// kernel falls back by itself where the image's file system has none.
+/// Makes `image` a block device, with direct I/O where the image's file system has it, so that data
+/// is not cached twice. The kernel then takes the disk's block size from the file's open mode.
 pub(crate) fn attach(image: &Path) -> io::Result<LoopDevice> {
-    let backing = OpenOptions::new().read(true).write(true).open(image)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let direct = options.clone().custom_flags(libc::O_DIRECT).open(image);
+    let backing = direct.or_else(|_| options.open(image))?;
     let control = OpenOptions::new()
         .read(true)
         .write(true)

@@ -67,6 +67,7 @@ pub(crate) fn unmount(point: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

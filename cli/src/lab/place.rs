@@ -121,6 +121,11 @@ impl NodePlace {
         self.run().join(MODULE).with_extension("sock")
     }
 
+    /// Written by the node's init when the daemon it started has ended: how.
+    pub(crate) fn daemon_end(&self) -> PathBuf {
+        self.run().join("daemon.ended")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("log")
     }

@@ -49,7 +49,7 @@ fn request(place: &Place, node: &str, request: &Request) -> Result<Status> {
         .with_context(|| format!("{node}: request {request:?}{}", log_tail(place, node)))
 }
 
-/// Polls a daemon until its status is as wished. The error says what it was last.
+/// Polls a daemon until its status is as wished. The error says what it was last, or how it ended.
 fn wait_until(
     place: &Place,
     node: &str,
@@ -57,15 +57,20 @@ fn wait_until(
     wished: impl Fn(&Status) -> bool,
 ) -> Result<()> {
     let start = Instant::now();
+    let place = place.node(node);
     loop {
         interrupted()?;
-        let status = control::ask(&place.node(node), &Request::Status, STATUS_LIMIT);
-        match status {
+        let late = start.elapsed() >= limit;
+        match control::ask(&place, &Request::Status, STATUS_LIMIT) {
             Ok(status) if wished(&status) => return Ok(()),
-            Ok(status) if start.elapsed() >= limit => bail!("after {limit:?}: {}", brief(&status)),
-            Err(error) if start.elapsed() >= limit => return Err(error),
-            _ => std::thread::sleep(PAUSE),
+            Ok(status) if late => bail!("after {limit:?}: {}", brief(&status)),
+            Err(error) if late => return Err(error),
+            _ => {}
         }
+        if let Ok(how) = std::fs::read_to_string(place.daemon_end()) {
+            bail!("{how}");
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn write(place: &NodePlace, node: &NodeState, cluster: &Cluster<'_>) 
     let own = pki::issue(&cluster.ca, &node.name)?;
     pki::write_public(&pki.join("ca.pem"), &cluster.ca.cert_pem)?;
     pki::write_public(&pki.join("node.pem"), &own.cert_pem)?;
-    pki::write_private(&pki.join("node.key"), &own.key_pem)
+    pki::write_private(&pki.join("node-key.pem"), &own.key_pem)
 }
 
 fn put(path: &Path, text: &str) -> Result<()> {
@@ -126,6 +126,7 @@ fn module_ron(cluster: &Cluster<'_>) -> Result<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -204,7 +204,12 @@ impl Lock {
     pub(crate) fn take(place: &Place) -> Result<Option<Self>> {
         let path = place.lock();
         loop {
-            let file = match OpenOptions::new().write(true).create(true).open(&path) {
+            let file = match OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+            {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 other => other.with_context(|| format!("open {}", path.display()))?,
             };

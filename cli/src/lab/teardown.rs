@@ -111,6 +111,7 @@ fn dir_of(line: &[u8]) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

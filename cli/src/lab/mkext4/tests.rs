@@ -1,6 +1,8 @@
 //! Formats images of several sizes and lets others judge: `e2fsck` where it is installed, and as
 //! root the kernel's own driver, which also gets files written through it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
