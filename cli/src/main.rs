@@ -1,34 +1,33 @@
 //! The `tandem` program: one binary for the daemons and for every command.
 
-mod lab;
+mod args;
+mod commands;
+mod config;
+mod exit;
+mod logging;
 mod pki;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-#[derive(Parser)]
-#[command(name = "tandem", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Throw-away clusters on this machine
-    Lab(lab::LabArgs),
-    #[command(hide = true)]
-    LabNode(lab::NodeArgs),
-}
+use args::Cli;
+use exit::Exit;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Lab(args) => lab::run(&args),
-        Command::LabNode(args) => lab::run_node(&args),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("tandem: {error:#}");
-        ExitCode::FAILURE
-    })
+    let cli = Cli::parse();
+    logging::start();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // Problems of the configuration begin with their place, for editors to jump to.
+            let prefix = if error.is::<config::Problems>() {
+                ""
+            } else {
+                "tandem: "
+            };
+            eprintln!("{prefix}{error:#}");
+            Exit::of(&error).into()
+        }
+    }
 }
