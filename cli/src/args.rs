@@ -107,9 +107,11 @@ pub(crate) enum Command {
     /// The cluster's certificates
     #[command(subcommand)]
     Pki(PkiCommand),
-    // The lab and the demo come with their own branch:
-    // Lab(crate::lab::LabArgs),
-    // Demo(crate::demo::DemoArgs),
+    /// A throw-away cluster on this machine, for trying and testing
+    Lab(crate::lab::LabArgs),
+    /// First process of a lab's node
+    #[command(hide = true)]
+    LabNode(crate::lab::NodeArgs),
 }
 
 /// What every action on a module takes.

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod config;
 mod exit;
+mod lab;
 mod logging;
 mod pki;
 
