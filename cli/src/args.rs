@@ -107,9 +107,14 @@ pub(crate) enum Command {
     /// The cluster's certificates
     #[command(subcommand)]
     Pki(PkiCommand),
-    // The lab and the demo come with their own branch:
-    // Lab(crate::lab::LabArgs),
-    // Demo(crate::demo::DemoArgs),
+    /// A throw-away cluster on this machine, for trying and testing
+    Lab(crate::lab::LabArgs),
+    /// Watch a failover on this machine: two nodes, an application, and a kill
+    Demo(crate::demo::DemoArgs),
+    #[command(hide = true)]
+    LabNode(crate::lab::NodeArgs),
+    #[command(hide = true)]
+    DemoLedger(crate::demo::LedgerArgs),
 }
 
 /// What every action on a module takes.

@@ -3,7 +3,9 @@
 mod args;
 mod commands;
 mod config;
+mod demo;
 mod exit;
+mod lab;
 mod logging;
 mod pki;
 

@@ -30,8 +30,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
         Command::Config(command) => config::run(&dirs, &command)?,
         Command::Pki(command) => pki::run(&command)?,
-        // Command::Lab(args) => return crate::lab::run(args),
-        // Command::Demo(args) => return crate::demo::run(args),
+        Command::Lab(args) => return crate::lab::run(&args),
+        Command::Demo(args) => return crate::demo::run(&args),
+        Command::LabNode(args) => return crate::lab::run_node(&args),
+        Command::DemoLedger(args) => return crate::demo::run_ledger(&args),
     };
     Ok(exit.into())
 }
