@@ -111,8 +111,10 @@ pub(crate) enum Command {
     Lab(crate::lab::LabArgs),
     /// Watch a failover on this machine: two nodes, an application, and a kill
     Demo(crate::demo::DemoArgs),
+    /// First process of a lab's node
     #[command(hide = true)]
     LabNode(crate::lab::NodeArgs),
+    /// The SQLite application of the demo
     #[command(hide = true)]
     DemoLedger(crate::demo::LedgerArgs),
 }

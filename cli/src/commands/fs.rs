@@ -20,6 +20,6 @@ pub(crate) fn run(dirs: &Dirs, module: &str) -> Result<Exit> {
         .create(&dirs.run)
         .with_context(|| format!("making the run directory {}", dirs.run.display()))?;
     tracing::info!(module, peer = config.peer.name, "configuration is valid");
-    // tandem_fs::daemon::run(config)?;
-    anyhow::bail!("the file system daemon is not part of this build yet")
+    tandem_fs::daemon::run(config)?;
+    Ok(Exit::Done)
 }
