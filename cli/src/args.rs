@@ -109,9 +109,14 @@ pub(crate) enum Command {
     Pki(PkiCommand),
     /// A throw-away cluster on this machine, for trying and testing
     Lab(crate::lab::LabArgs),
+    /// Watch a failover on this machine: two nodes, an application, and a kill
+    Demo(crate::demo::DemoArgs),
     /// First process of a lab's node
     #[command(hide = true)]
     LabNode(crate::lab::NodeArgs),
+    /// The SQLite application of the demo
+    #[command(hide = true)]
+    DemoLedger(crate::demo::LedgerArgs),
 }
 
 /// What every action on a module takes.

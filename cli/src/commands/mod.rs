@@ -31,7 +31,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config(command) => config::run(&dirs, &command)?,
         Command::Pki(command) => pki::run(&command)?,
         Command::Lab(args) => return crate::lab::run(&args),
+        Command::Demo(args) => return crate::demo::run(&args),
         Command::LabNode(args) => return crate::lab::run_node(&args),
+        Command::DemoLedger(args) => return crate::demo::run_ledger(&args),
     };
     Ok(exit.into())
 }

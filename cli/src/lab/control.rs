@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use tandem_failover::client::{ClientError, ControlClient};
+use tandem_failover::client::ControlClient;
 use tandem_repl::control::{Answer, Request, Status};
 
 use super::place::NodePlace;
@@ -17,9 +17,4 @@ pub(crate) fn ask(place: &NodePlace, request: &Request, limit: Duration) -> Resu
         Answer::Status(status) | Answer::Done(status) => Ok(*status),
         Answer::Refused(refusal) => bail!(refusal),
     }
-}
-
-/// True if the error says that there is no daemon, rather than that it did not do as asked.
-pub(crate) fn nobody_there(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ClientError::NotRunning { .. }))
 }

@@ -26,7 +26,7 @@ mod mounts;
 mod network;
 pub(crate) mod place;
 mod roles;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod signals;
 mod state;
 mod sys;
