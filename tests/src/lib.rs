@@ -4,6 +4,10 @@
 //! Everything here works relative to an open directory, so the same test runs on an ext4, on a
 //! mount inside another node's namespace, and on the tree below that mount.
 
+pub mod acl;
+pub mod generate;
+pub mod model;
+pub mod ops;
 pub mod rng;
 pub mod scratch;
 pub mod sys;

@@ -43,10 +43,8 @@ impl Map {
         assert!(at + data.len() <= self.len, "store outside the mapping");
         // SAFETY: the range is inside the mapping (asserted) and `data` is no part of it.
         unsafe {
-            self.start
-                .as_ptr()
-                .add(at)
-                .copy_from_nonoverlapping(data.as_ptr(), data.len())
+            let to = self.start.as_ptr().add(at);
+            to.copy_from_nonoverlapping(data.as_ptr(), data.len());
         };
     }
 
@@ -56,10 +54,8 @@ impl Map {
         let mut data = vec![0; len];
         // SAFETY: the range is inside the mapping (asserted) and `data` is no part of it.
         unsafe {
-            self.start
-                .as_ptr()
-                .add(at)
-                .copy_to_nonoverlapping(data.as_mut_ptr(), len)
+            let from = self.start.as_ptr().add(at);
+            from.copy_to_nonoverlapping(data.as_mut_ptr(), len);
         };
         data
     }
