@@ -8,6 +8,7 @@ pub mod acl;
 pub mod generate;
 pub mod model;
 pub mod ops;
+pub mod posix;
 pub mod rng;
 pub mod scratch;
 pub mod sys;

@@ -1,8 +1,9 @@
 //! Bare directories to test on: a small ext4 of its own for root, a temporary directory otherwise.
 //!
-//! The ext4 is mounted in a mount namespace that ends at once; after that only the descriptor of
-//! the directory keeps it, and its image file has no name any more: whatever kills the test
-//! process, nothing is left behind. Everybody works through the descriptor.
+//! The ext4 is mounted in a mount namespace of its own and its image file has no name any more:
+//! whatever kills the test process, nothing is left behind. Everybody works through the descriptor
+//! of the directory; who must stand in the namespace (the kernel obeys suid bits only there) uses
+//! [`Place::inside`].
 
 use crate::sys::{self, Sys};
 use anyhow::{Context, Result, ensure};
@@ -15,40 +16,65 @@ use std::thread;
 /// Size of the image; it is sparse.
 const IMAGE_BYTES: u64 = 1 << 30;
 
+/// A directory, and the mount namespace in which it is at home.
+pub struct Place {
+    pub dir: OwnedFd,
+    pub mounts: Option<OwnedFd>,
+}
+
+impl Place {
+    /// Runs `act` in a thread of its own that stands in the directory, in its namespace.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        inside(&self.dir, || {
+            if let Some(mounts) = &self.mounts {
+                sys::enter_mounts(mounts).expect("root enters a namespace it has open");
+                sys::fchdir(&self.dir).expect("a directory that the caller has open");
+            }
+            act()
+        })
+    }
+}
+
 /// A bare directory that vanishes on drop.
 pub struct Scratch {
-    dir: OwnedFd,
+    place: Place,
     plain: Option<PathBuf>,
 }
 
 impl Scratch {
     /// Makes one. As root it is an empty ext4, else a directory where temporary files live.
     pub fn new() -> Result<Self> {
-        let place = unique_path();
-        std::fs::create_dir(&place).with_context(|| format!("mkdir {}", place.display()))?;
-        if !sys::is_root() {
-            let dir = open_dir(&place)?;
-            return Ok(Self {
-                dir,
-                plain: Some(place),
-            });
+        if sys::is_root() {
+            let mounted = thread::scope(|scope| scope.spawn(mount_image).join());
+            let place = mounted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            return Ok(Self { place, plain: None });
         }
-        let mounted = thread::scope(|scope| scope.spawn(|| mount_image(&place)).join());
-        std::fs::remove_dir(&place).with_context(|| format!("rmdir {}", place.display()))?;
-        let dir = mounted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Self { dir, plain: None })
+        let path = unique_path();
+        std::fs::create_dir(&path).with_context(|| format!("mkdir {}", path.display()))?;
+        let place = Place {
+            dir: open_dir(&path)?,
+            mounts: None,
+        };
+        Ok(Self {
+            place,
+            plain: Some(path),
+        })
     }
 
     /// The directory.
     pub fn dir(&self) -> &OwnedFd {
-        &self.dir
+        &self.place.dir
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(place) = &self.plain {
-            std::fs::remove_dir_all(place).ok();
+        if let Some(path) = &self.plain {
+            std::fs::remove_dir_all(path).ok();
         }
     }
 }
@@ -59,19 +85,23 @@ fn unique_path() -> PathBuf {
     std::env::temp_dir().join(format!("tandem-test-{}-{number}", std::process::id()))
 }
 
-/// Runs in a thread of its own, whose mount namespace ends with it.
-fn mount_image(place: &Path) -> Result<OwnedFd> {
+/// Runs in a thread of its own. The mount covers `/mnt`, for this namespace only.
+fn mount_image() -> Result<Place> {
     sys::private_fs().context("unshare(CLONE_FS)")?;
     sys::private_mounts().context("unshare(CLONE_NEWNS)")?;
     sys::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE).context("private mounts")?;
-    let image = place.with_extension("img");
-    let made = make_and_mount(&image, place);
+    let (image, at) = (unique_path(), Path::new("/mnt"));
+    let made = make_and_mount(&image, at);
     std::fs::remove_file(&image).ok();
     made?;
-    open_dir(place)
+    let mounts = sys::open("/proc/thread-self/ns/mnt", libc::O_RDONLY, 0).context("namespace")?;
+    Ok(Place {
+        dir: open_dir(at)?,
+        mounts: Some(mounts),
+    })
 }
 
-fn make_and_mount(image: &Path, place: &Path) -> Result<()> {
+fn make_and_mount(image: &Path, at: &Path) -> Result<()> {
     let file = std::fs::File::create(image).with_context(|| format!("{}", image.display()))?;
     file.set_len(IMAGE_BYTES).context("image size")?;
     run(Command::new("mkfs.ext4")
@@ -80,7 +110,7 @@ fn make_and_mount(image: &Path, place: &Path) -> Result<()> {
     run(Command::new("mount")
         .args(["-o", "loop,noatime"])
         .arg(image)
-        .arg(place))
+        .arg(at))
 }
 
 fn run(command: &mut Command) -> Result<()> {

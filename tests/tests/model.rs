@@ -2,6 +2,11 @@
 //!
 //! `TANDEM_SEED` repeats a run, `TANDEM_STEPS` makes it longer.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed set-up ends the test, with its line"
+)]
+
 use std::collections::BTreeMap;
 use tandem_tests::generate::{Generator, Step};
 use tandem_tests::model::{self, Arena};

@@ -2,6 +2,11 @@
 //! can be made in a tree is found and named. An oracle that cannot fail would make every other
 //! test of this crate worthless.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed set-up ends the test, with its line"
+)]
+
 use std::os::fd::OwnedFd;
 use tandem_tests::scratch::{Scratch, inside, subdir};
 use tandem_tests::sys::{self, Sys, time};

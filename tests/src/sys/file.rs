@@ -196,9 +196,12 @@ pub fn record_lock(fd: &OwnedFd, command: i32, kind: i32, start: i64, len: i64) 
     Ok(i32::from(lock.l_type))
 }
 
-/// The file's inode flags (`FS_IOC_GETFLAGS`), e.g. append-only.
-pub fn set_inode_flags(fd: &OwnedFd, flags: libc::c_long) -> Sys<()> {
-    call!(ioctl(fd.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags)).map(drop)
+/// Sets or clears inode flags such as append-only; the others stay.
+pub fn change_inode_flags(fd: &OwnedFd, flags: libc::c_int, on: bool) -> Sys<()> {
+    let mut now: libc::c_int = 0;
+    call!(ioctl(fd.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut now))?;
+    now = if on { now | flags } else { now & !flags };
+    call!(ioctl(fd.as_raw_fd(), libc::FS_IOC_SETFLAGS, &now)).map(drop)
 }
 
 /// Gives an open file without a name one (`linkat` of `/proc/self/fd/N`, which needs no rights).
@@ -214,4 +217,10 @@ pub fn link_open(fd: &OwnedFd, name: impl AsRef<[u8]>) -> Sys<()> {
         libc::AT_SYMLINK_FOLLOW
     ))
     .map(drop)
+}
+
+/// A write whose data is at an address that does not exist.
+pub fn write_from_nowhere(fd: &OwnedFd) -> Sys<usize> {
+    let nowhere = std::ptr::without_provenance::<u8>(8);
+    call_len(call!(write(fd.as_raw_fd(), nowhere.cast(), 100)))
 }
