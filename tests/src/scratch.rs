@@ -45,9 +45,7 @@ impl Scratch {
     /// Makes one. As root it is an empty ext4, else a directory where temporary files live.
     pub fn new() -> Result<Self> {
         if sys::is_root() {
-            let mounted = thread::scope(|scope| scope.spawn(mount_image).join());
-            let place = mounted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            return Ok(Self { place, plain: None });
+            return Self::mounted(mount_image);
         }
         let path = unique_path();
         std::fs::create_dir(&path).with_context(|| format!("mkdir {}", path.display()))?;
@@ -59,6 +57,19 @@ impl Scratch {
             place,
             plain: Some(path),
         })
+    }
+
+    /// A file system in memory. It differs from an ext4 in known ways, which a comparison of the
+    /// two must find.
+    pub fn in_memory() -> Result<Self> {
+        Self::mounted(|_| sys::mount("none", "/mnt", "tmpfs", 0).context("mount of a tmpfs"))
+    }
+
+    /// Mounts something on `/mnt`, for one namespace only.
+    fn mounted(mount: fn(&Path) -> Result<()>) -> Result<Self> {
+        let mounted = thread::scope(|scope| scope.spawn(|| mount_aside(mount)).join());
+        let place = mounted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(Self { place, plain: None })
     }
 
     /// The directory.
@@ -85,20 +96,25 @@ fn unique_path() -> PathBuf {
     std::env::temp_dir().join(format!("tandem-test-{}-{number}", std::process::id()))
 }
 
-/// Runs in a thread of its own. The mount covers `/mnt`, for this namespace only.
-fn mount_image() -> Result<Place> {
+/// Runs in a thread of its own, which lends its namespace to the place.
+fn mount_aside(mount: fn(&Path) -> Result<()>) -> Result<Place> {
     sys::private_fs().context("unshare(CLONE_FS)")?;
     sys::private_mounts().context("unshare(CLONE_NEWNS)")?;
     sys::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE).context("private mounts")?;
-    let (image, at) = (unique_path(), Path::new("/mnt"));
-    let made = make_and_mount(&image, at);
-    std::fs::remove_file(&image).ok();
-    made?;
+    let at = Path::new("/mnt");
+    mount(at)?;
     let mounts = sys::open("/proc/thread-self/ns/mnt", libc::O_RDONLY, 0).context("namespace")?;
     Ok(Place {
         dir: open_dir(at)?,
         mounts: Some(mounts),
     })
+}
+
+fn mount_image(at: &Path) -> Result<()> {
+    let image = unique_path();
+    let made = make_and_mount(&image, at);
+    std::fs::remove_file(&image).ok();
+    made
 }
 
 fn make_and_mount(image: &Path, at: &Path) -> Result<()> {

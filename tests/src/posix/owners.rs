@@ -90,15 +90,27 @@ fn changing() -> Vec<Case> {
             sys::chown("l", 8, 8)?;
             same((owner("f")?, owner("l")?), ((8, 8), (7, 7)))?;
         }
-        giving_a_file_away { by(A, || file("f", 0o644))?; fails(EPERM, by(A, || sys::chown("f", 1002, KEEP)))?; }
+        giving_a_file_away {
+            by(A, || file("f", 0o644))?;
+            fails(EPERM, by(A, || sys::chown("f", 1002, KEEP)))?;
+        }
         own_file_to_a_supplementary_group {
             by(A, || file("f", 0o644))?;
             by(A, || sys::chown("f", KEEP, 3001))?;
             same(owner("f")?, (1001, 3001))?;
         }
-        own_file_to_a_strange_group { by(A, || file("f", 0o644))?; fails(EPERM, by(A, || sys::chown("f", KEEP, 5000)))?; }
-        anothers_file_to_ones_own_group { file("f", 0o666)?; fails(EPERM, by(A, || sys::chown("f", KEEP, 1001)))?; }
-        chown_of_ones_own_file_to_oneself { by(A, || file("f", 0o644))?; by(A, || sys::chown("f", 1001, 1001))?; }
+        own_file_to_a_strange_group {
+            by(A, || file("f", 0o644))?;
+            fails(EPERM, by(A, || sys::chown("f", KEEP, 5000)))?;
+        }
+        anothers_file_to_ones_own_group {
+            file("f", 0o666)?;
+            fails(EPERM, by(A, || sys::chown("f", KEEP, 1001)))?;
+        }
+        chown_of_ones_own_file_to_oneself {
+            by(A, || file("f", 0o644))?;
+            by(A, || sys::chown("f", 1001, 1001))?;
+        }
         fchown_of_an_open_file {
             let fd = file("f", 0o644)?;
             sys::fchown(&fd, 9, 10)?;

@@ -59,10 +59,12 @@ fn running() -> Vec<Case> {
         replacing_a_running_program {
             copy_of("/bin/sleep", "program")?;
             let mut child = Command::new("./program").arg("60").stdin(Stdio::null()).spawn()?;
-            let replaced = copy_of("/bin/true", "new").and_then(|()| Ok(sys::rename("new", "program")?));
+            let copied = copy_of("/bin/true", "new");
+            let replaced = sys::rename("new", "program");
             let status = Command::new("./program").status();
             child.kill()?;
             child.wait()?;
+            copied?;
             replaced?;
             holds(status?.success(), "the new one runs")?;
         }

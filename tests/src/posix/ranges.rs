@@ -100,7 +100,11 @@ fn allocation() -> Vec<Case> {
             let all = content("f")?;
             same((all[4999], all[5000], all[9999], all[10_000]), (9, 0, 0, 9))?;
         }
-        zero_range_extends { let fd = filled("f", b"a")?; sys::fallocate(&fd, ZERO, 0, 5000)?; same(size("f")?, 5000)?; }
+        zero_range_extends {
+            let fd = filled("f", b"a")?;
+            sys::fallocate(&fd, ZERO, 0, 5000)?;
+            same(size("f")?, 5000)?;
+        }
         zero_range_keeping_the_size {
             let fd = filled("f", &[9; 100])?;
             sys::fallocate(&fd, ZERO | KEEP, 50, 5000)?;
@@ -134,7 +138,10 @@ fn allocation() -> Vec<Case> {
             fails(EINVAL, sys::fallocate(&fd, 0, 0, 0))?;
             fails(EINVAL, sys::fallocate(&fd, 0, -1, 10))?;
         }
-        unknown_mode { let fd = file("f", 0o644)?; fails(libc::EOPNOTSUPP, sys::fallocate(&fd, 1 << 20, 0, 10))?; }
+        unknown_mode {
+            let fd = file("f", 0o644)?;
+            fails(libc::EOPNOTSUPP, sys::fallocate(&fd, 1 << 20, 0, 10))?;
+        }
         through_a_reading_descriptor {
             file("f", 0o644)?;
             fails(EBADF, sys::fallocate(&sys::open("f", O_RDONLY, 0)?, 0, 0, 10))?;
@@ -183,7 +190,10 @@ fn holes() -> Vec<Case> {
             fails(ENXIO, sys::lseek(&fd, 3, SEEK_HOLE))?;
             fails(ENXIO, sys::lseek(&fd, -1, SEEK_DATA))?;
         }
-        of_an_empty_file { let fd = file("f", 0o644)?; fails(ENXIO, sys::lseek(&fd, 0, SEEK_DATA))?; }
+        of_an_empty_file {
+            let fd = file("f", 0o644)?;
+            fails(ENXIO, sys::lseek(&fd, 0, SEEK_DATA))?;
+        }
         punched_region_is_a_hole {
             let fd = filled("f", &[1; 65_536])?;
             sys::fallocate(&fd, PUNCH, 16_384, 16_384)?;
@@ -224,7 +234,10 @@ fn copies() -> Vec<Case> {
             same(sys::copy_file_range(&fd, 0, &fd, 5, 5)?, 5)?;
             same(content("a")?, b"0123401234".to_vec())?;
         }
-        overlapping_in_one_file { let fd = filled("a", b"0123456789")?; fails(EINVAL, sys::copy_file_range(&fd, 0, &fd, 2, 5))?; }
+        overlapping_in_one_file {
+            let fd = filled("a", b"0123456789")?;
+            fails(EINVAL, sys::copy_file_range(&fd, 0, &fd, 2, 5))?;
+        }
         to_a_reading_descriptor {
             let from = filled("a", b"x")?;
             filled("b", b"y")?;
