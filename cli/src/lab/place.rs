@@ -51,6 +51,11 @@ impl Place {
         self.0.join("lab.json")
     }
 
+    /// The next `lab.json` before it replaces the present one.
+    pub(crate) fn state_draft(&self) -> PathBuf {
+        self.0.join("lab.json.new")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
