@@ -1,1 +1,15 @@
+//! Whole-system tests and what they are made of: oracles, generators, and the harness that runs
+//! them on a bare directory and on a cluster of two nodes.
+//!
+//! Everything here works relative to an open directory, so the same test runs on an ext4, on a
+//! mount inside another node's namespace, and on the tree below that mount.
 
+pub mod acl;
+pub mod generate;
+pub mod model;
+pub mod ops;
+pub mod posix;
+pub mod rng;
+pub mod scratch;
+pub mod sys;
+pub mod tree;

@@ -1,9 +1,13 @@
 //! The kernel's requests, turned into operations and reads. Decides nothing.
 
+mod change;
+mod convert;
+
 use super::read::{attr, entry_kind};
-use super::service::{Done, Finish, Service, Volume};
+use super::service::{Done, Service, Volume};
 use super::sys;
-use crate::error::{errno_of, to_fuse};
+use crate::error::to_fuse;
+use convert::{cred, fail, id, time_set};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
     Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
@@ -17,10 +21,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tandem_repl::ids::FileId;
 use tandem_repl::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
-use tandem_repl::op::{AttrSet, Cred, Durability, Kind, Op, TimeSet, Timespec};
+use tandem_repl::op::{AttrSet, Durability, Kind, Op};
 
 /// Handles carry generations, so ids are never used again for another file.
 const GENERATION: Generation = Generation(1);
@@ -38,141 +42,6 @@ thread_local! {
 pub(crate) struct Adapter {
     pub(crate) service: Arc<Service>,
     pub(crate) volume: Arc<Volume>,
-}
-
-fn id(ino: INodeNo) -> FileId {
-    FileId(ino.0)
-}
-
-fn fail(error: &io::Error) -> Errno {
-    to_fuse(errno_of(error))
-}
-
-/// The caller, for what it creates.
-fn cred(req: &Request) -> Cred {
-    Cred {
-        uid: req.uid(),
-        gid: req.gid(),
-        drop_privileges: req.uid() != 0,
-    }
-}
-
-fn time_set(time: Option<TimeOrNow>) -> TimeSet {
-    match time {
-        None => TimeSet::Keep,
-        Some(TimeOrNow::Now) => TimeSet::Now,
-        Some(TimeOrNow::SpecificTime(t)) => TimeSet::To(timespec(t)),
-    }
-}
-
-fn timespec(time: SystemTime) -> Timespec {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(d) => Timespec {
-            sec: d.as_secs().cast_signed(),
-            nsec: d.subsec_nanos(),
-        },
-        Err(before) => {
-            let d = before.duration();
-            let (sec, nsec) = (d.as_secs().cast_signed(), d.subsec_nanos());
-            if nsec == 0 {
-                Timespec { sec: -sec, nsec: 0 }
-            } else {
-                Timespec {
-                    sec: -sec - 1,
-                    nsec: 1_000_000_000 - nsec,
-                }
-            }
-        }
-    }
-}
-
-impl Adapter {
-    fn change(&self, op: &Op<'_>, finish: Finish) {
-        self.service.change(&self.volume, op, finish);
-    }
-
-    /// A change that answers nothing but done.
-    fn change_empty(&self, op: &Op<'_>, reply: ReplyEmpty) {
-        let finish = move |result: Result<Done, i32>| match result {
-            Ok(_) => reply.ok(),
-            Err(errno) => reply.error(to_fuse(errno)),
-        };
-        self.change(op, Box::new(finish));
-    }
-
-    fn make(
-        &self,
-        req: &Request,
-        what: (INodeNo, &OsStr),
-        kind: Kind<'_>,
-        mode: (u32, u32),
-        reply: ReplyEntry,
-    ) {
-        let (parent, name) = what;
-        if name.len() > MAX_NAME {
-            return reply.error(Errno::ENAMETOOLONG);
-        }
-        let op = Op::Make {
-            id: FileId(u64::MAX),
-            parent: id(parent),
-            name: name.as_bytes(),
-            kind,
-            mode: mode.0,
-            umask: mode.1,
-            cred: cred(req),
-        };
-        let ttl = self.service.ttl();
-        let finish = move |result: Result<Done, i32>| match result {
-            Ok(Done {
-                stat: Some(stat),
-                node: Some(node),
-                ..
-            }) => {
-                reply.entry(&ttl, &attr(node.id, &stat), GENERATION);
-            }
-            Ok(_) => reply.error(Errno::EIO),
-            Err(errno) => reply.error(to_fuse(errno)),
-        };
-        self.change(&op, Box::new(finish));
-    }
-
-    /// `open` with `O_CREAT` of a name that exists after all.
-    fn open_existing(&self, parent: INodeNo, name: &OsStr, flags: i32, reply: ReplyCreate) {
-        let ttl = self.service.ttl();
-        let found = self.volume.look_up(id(parent), name.as_bytes());
-        let opened =
-            found.and_then(
-                |(node, stat)| match self.service.open(&self.volume, node.id, flags) {
-                    Ok(how) => Ok((node, stat, how)),
-                    Err(e) => {
-                        self.volume.nodes.forget(node.id, 1);
-                        Err(e)
-                    }
-                },
-            );
-        match opened {
-            Ok((node, stat, how)) => {
-                let attr = attr(node.id, &stat);
-                reply.created(&ttl, &attr, GENERATION, FileHandle(0), how);
-            }
-            Err(e) => reply.error(fail(&e)),
-        }
-    }
-
-    fn sync(&self, op: Op<'static>, reply: ReplyEmpty) {
-        let finish = move |result: Result<Done, i32>| match result {
-            Ok(_) => reply.ok(),
-            Err(errno) => reply.error(to_fuse(errno)),
-        };
-        self.service
-            .change_synced(&self.volume, &op, Box::new(finish));
-    }
-
-    fn forgotten(&self, ino: INodeNo, count: u64) {
-        if let Some(node) = self.volume.nodes.forget(id(ino), count) {
-            self.service.unbind(&self.volume, &node);
-        }
-    }
 }
 
 impl Filesystem for Adapter {
@@ -768,13 +637,13 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        if u64::from(cmd) == libc::FS_IOC_GETFLAGS as u64 {
+        if u64::from(cmd) == libc::FS_IOC_GETFLAGS {
             return match self.volume.inode_flags(id(ino)) {
                 Ok(flags) => reply.ioctl(0, &flags.to_ne_bytes()),
                 Err(e) => reply.error(fail(&e)),
             };
         }
-        if u64::from(cmd) == libc::FS_IOC_SETFLAGS as u64
+        if u64::from(cmd) == libc::FS_IOC_SETFLAGS
             && let Some(bytes) = in_data.first_chunk::<4>()
         {
             let op = Op::SetFlags {

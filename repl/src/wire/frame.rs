@@ -31,6 +31,8 @@ pub struct Frame<'a> {
 }
 
 #[derive(Debug, PartialEq)]
+// Operations are the common case and are never stored: boxing them would cost each an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Message<'a> {
     Control(Box<Control>),
     /// The operation with the frame's number is done here; `errno` 0 is success.
@@ -216,13 +218,13 @@ pub fn encode_op(out: &mut Vec<u8>, dir: DirId, seq: OpSeq, op: &Op<'_>, stamps:
 /// Appends an acknowledgement's frame to `out`.
 pub fn encode_ack(out: &mut Vec<u8>, seq: OpSeq, errno: i32) {
     framed(out, (KIND_ACK, 0, DirId(0), seq), |out| {
-        out.u32(errno.cast_unsigned())
+        out.u32(errno.cast_unsigned());
     });
 }
 
 /// Appends a control message's frame to `out`.
 pub fn encode_control(out: &mut Vec<u8>, control: &Control) {
     framed(out, (KIND_CONTROL, 0, DirId(0), OpSeq(0)), |out| {
-        control.encode(out)
+        control.encode(out);
     });
 }

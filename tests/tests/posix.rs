@@ -1,0 +1,67 @@
+//! The table of POSIX cases: all pass on a plain ext4, and a replicated directory passes the same.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed set-up ends the test, with its line"
+)]
+
+use std::sync::{Mutex, PoisonError};
+use tandem_tests::posix::{differing, run_all};
+use tandem_tests::scratch::Scratch;
+use tandem_tests::sys;
+
+/// One test at a time: a program started by another test would hold copies of this test's
+/// descriptors for a moment, and with them its locks and its busy programs.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Part of a case's name, for work on one of them.
+fn filter() -> String {
+    std::env::var("TANDEM_CASE").unwrap_or_default()
+}
+
+#[test]
+fn all_cases_pass_on_a_bare_file_system() {
+    if !sys::is_root() {
+        println!("skipped: the cases act as several users, which needs root");
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = Scratch::new().unwrap();
+    let ended = run_all(place.place(), &filter());
+    println!("{} cases", ended.len());
+    let failed = ended
+        .iter()
+        .filter_map(|(name, result)| result.as_ref().err().map(|fail| format!("{name}: {fail}")));
+    let failed: Vec<_> = failed.collect();
+    assert!(
+        failed.is_empty(),
+        "{} cases fail:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+    let names: std::collections::BTreeSet<_> = ended.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), ended.len(), "every case has a name of its own");
+}
+
+#[test]
+fn a_file_system_that_differs_is_found() {
+    if !sys::is_root() {
+        println!("skipped: the cases act as several users, which needs root");
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (bare, other) = (Scratch::new().unwrap(), Scratch::in_memory().unwrap());
+    let (bare, other) = (
+        run_all(bare.place(), "fallocate"),
+        run_all(other.place(), "fallocate"),
+    );
+    assert_eq!(differing(&bare, &bare), Vec::<String>::new());
+    let found = differing(&other, &bare).join("\n");
+    // A tmpfs moves no ranges.
+    for case in [
+        "collapse moves the tail forward: unexpected EOPNOTSUPP",
+        "insert moves the tail back",
+    ] {
+        assert!(found.contains(case), "{case:?} is not in\n{found}");
+    }
+}
