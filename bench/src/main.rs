@@ -1,1 +1,174 @@
-fn main() {}
+//! What replication costs: workloads on a replicated directory and on a bare one on the same disk,
+//! in the same rounds, and the ratio of the two.
+
+mod args;
+mod delay;
+mod histogram;
+mod lab;
+mod links;
+mod measure;
+mod random;
+mod report;
+mod round_trip;
+mod runner;
+mod subject;
+mod sys;
+mod table;
+mod usage;
+mod workloads;
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use serde::Serialize;
+
+use args::Args;
+use delay::Delay;
+use measure::Measurement;
+use report::{Row, Summary};
+use round_trip::RoundTrip;
+use runner::Interrupted;
+use subject::Subject;
+use workloads::Spec;
+
+/// As shells have it for SIGINT.
+const EXIT_INTERRUPTED: u8 = 130;
+const EXIT_FAILED: u8 = 1;
+const EXIT_BELOW_FLOOR: u8 = 2;
+
+/// Everything, for `--json`.
+#[derive(Serialize)]
+struct Report {
+    kernel: String,
+    processors: usize,
+    /// Of the lab's own network.
+    round_trip: Option<RoundTrip>,
+    /// Of the network that was made slower.
+    delayed_round_trip: Option<RoundTrip>,
+    rows: Vec<Summary>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tandem-bench: {error:#}");
+            ExitCode::from(if error.is::<Interrupted>() {
+                EXIT_INTERRUPTED
+            } else {
+                EXIT_FAILED
+            })
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode> {
+    args.check()?;
+    let specs = args.selected()?;
+    if args.list {
+        for spec in specs {
+            println!("{:<12} {}", spec.id, spec.what);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    sys::catch_stop_signals();
+    let report = measure(args, &specs)?;
+    print(&report);
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    let failed = report.rows.iter().any(|row| row.error.is_some());
+    let below = report.rows.iter().any(|row| row.reached == Some(false));
+    Ok(match (failed, below && args.strict) {
+        (true, _) => ExitCode::from(EXIT_FAILED),
+        (false, true) => ExitCode::from(EXIT_BELOW_FLOOR),
+        (false, false) => ExitCode::SUCCESS,
+    })
+}
+
+fn measure(args: &Args, specs: &[&'static Spec]) -> Result<Report> {
+    let subject = Subject::new(args)?;
+    let round_trip = round_trip(&subject).transpose()?;
+    let mut measurement = Measurement {
+        args,
+        subject: &subject,
+        delayed: false,
+    };
+    let mut rows = measurement.run(specs)?;
+    let mut delayed_round_trip = None;
+    let slow: Vec<_> = specs
+        .iter()
+        .copied()
+        .filter(|spec| spec.also_delayed)
+        .collect();
+    if let (Some(added), Some(usual), false) = (args.delay(), round_trip, slow.is_empty()) {
+        let (delay, measured) = insert_delay(&subject, usual, added)?;
+        delayed_round_trip = Some(measured);
+        measurement.delayed = true;
+        rows.extend(measurement.run(&slow)?);
+        drop(delay);
+    }
+    Ok(Report {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+            .trim()
+            .to_owned(),
+        processors: std::thread::available_parallelism()?.get(),
+        round_trip,
+        delayed_round_trip,
+        rows: rows.iter().map(Row::summary).collect(),
+    })
+}
+
+/// Between the nodes, if there are two.
+fn round_trip(subject: &Subject) -> Option<Result<RoundTrip>> {
+    node_processes(subject).map(|(one, other)| round_trip::measure(one, other))
+}
+
+fn node_processes(subject: &Subject) -> Option<(u32, u32)> {
+    match subject.nodes().as_slice() {
+        [one, other] => one.pid.zip(other.pid),
+        _ => None,
+    }
+}
+
+/// Makes the network slower by `added`, as measured: forwarding itself takes time too.
+fn insert_delay(
+    subject: &Subject,
+    usual: RoundTrip,
+    added: Duration,
+) -> Result<(Delay, RoundTrip)> {
+    let Some((one, other)) = node_processes(subject) else {
+        bail!("no two nodes")
+    };
+    let mut hold = added / 2;
+    let mut delay = Delay::insert(one, other, hold)?;
+    let first = round_trip::measure(one, other)?;
+    let excess = first.p50.saturating_sub(usual.p50 + added);
+    hold = hold.saturating_sub(excess / 2);
+    delay.set_hold(hold)?;
+    let measured = round_trip::measure(one, other)?;
+    subject.wait_ready()?;
+    Ok((delay, measured))
+}
+
+fn print(report: &Report) {
+    println!("kernel {}, {} processors", report.kernel, report.processors);
+    let show = |what: &str, found: Option<RoundTrip>| {
+        if let Some(RoundTrip { p50, p99 }) = found {
+            println!(
+                "{what}: p50 {} us, p99 {} us",
+                p50.as_micros(),
+                p99.as_micros()
+            );
+        }
+    };
+    show("round trip between the nodes", report.round_trip);
+    show("round trip with delay", report.delayed_round_trip);
+    println!();
+    print!("{}", table::render(&report.rows));
+}

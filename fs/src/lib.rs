@@ -2,3 +2,9 @@
 //! here and on the peer.
 
 pub mod config;
+pub mod daemon;
+mod error;
+mod io;
+pub mod logic;
+
+pub use io::mount::MountError;

@@ -59,7 +59,11 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(code: &str, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { code: code.into(), reason: reason.into(), remedy: remedy.into() }
+        Self {
+            code: code.into(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 

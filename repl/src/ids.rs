@@ -18,7 +18,9 @@ impl FileId {
 pub struct DirId(pub u16);
 
 /// Position of an operation in a session's stream; starts at 1, never reused within a session.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize,
+)]
 pub struct OpSeq(pub u64);
 
 /// 128 random bits naming a volume (one module's replicated content) or an epoch.

@@ -3,3 +3,8 @@
 
 pub mod control;
 pub mod ids;
+pub mod io;
+pub mod limits;
+pub mod logic;
+pub mod op;
+pub mod wire;

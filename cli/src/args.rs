@@ -1,0 +1,178 @@
+//! The command line's types, and nothing that acts. Help texts are the doc comments here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Dirs, parse_duration};
+use crate::exit;
+
+/// Keeps the directories of an application equal on two servers, write by write.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, after_help = exit::HELP, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) dirs: DirArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Directories")]
+pub(crate) struct DirArgs {
+    /// Configuration: cluster.ron, node.ron, modules/, pki/
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TANDEM_CONFIG_DIR",
+        default_value = "/etc/tandem",
+        hide_env_values = true
+    )]
+    config_dir: PathBuf,
+    /// Durable records of each module; must survive a reboot
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TANDEM_STATE_DIR",
+        default_value = "/var/lib/tandem",
+        hide_env_values = true
+    )]
+    state_dir: PathBuf,
+    /// Control sockets
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TANDEM_RUN_DIR",
+        default_value = "/run/tandem",
+        hide_env_values = true
+    )]
+    run_dir: PathBuf,
+}
+
+impl DirArgs {
+    /// The directories as absolute paths.
+    ///
+    /// # Errors
+    /// When one is empty, or the working directory is gone.
+    pub(crate) fn resolve(&self) -> std::io::Result<Dirs> {
+        Ok(Dirs {
+            config: std::path::absolute(&self.config_dir)?,
+            state: std::path::absolute(&self.state_dir)?,
+            run: std::path::absolute(&self.run_dir)?,
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the file system daemon of one module in the foreground
+    Fs {
+        /// Name of the module
+        module: String,
+    },
+    /// Serve a module from this node
+    Prim {
+        #[command(flatten)]
+        action: ActionArgs,
+        /// Serve even where this copy is not proven current: the application loses what only the
+        /// peer holds
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a module follow its peer: read-only here
+    Second {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Stop a module on this node: drain, tell the peer, unmount, end the daemon
+    Stop {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Show the state of one module, or of all
+    Status {
+        /// Name of the module; all when left out
+        module: Option<String>,
+        /// Print the daemon's answer as JSON, one line for each module
+        #[arg(long)]
+        json: bool,
+    },
+    /// Configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The cluster's certificates
+    #[command(subcommand)]
+    Pki(PkiCommand),
+    /// A throw-away cluster on this machine, for trying and testing
+    Lab(crate::lab::LabArgs),
+    /// Watch a failover on this machine: two nodes, an application, and a kill
+    Demo(crate::demo::DemoArgs),
+    /// First process of a lab's node
+    #[command(hide = true)]
+    LabNode(crate::lab::NodeArgs),
+    /// The SQLite application of the demo
+    #[command(hide = true)]
+    DemoLedger(crate::demo::LedgerArgs),
+}
+
+/// What every action on a module takes.
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
+    /// Name of the module; may be left out when only one is configured
+    pub(crate) module: Option<String>,
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check all files and print every problem
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PkiCommand {
+    /// Make the cluster's certificate authority: ca.pem and ca-key.pem
+    ///
+    /// ca-key.pem can issue a certificate for any node. Keep it off the nodes.
+    Init {
+        /// Name of the cluster
+        #[arg(long, value_name = "NAME")]
+        cluster: String,
+        /// Directory for the two files; made if missing
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Issue a node's certificate: node.pem, node-key.pem and a copy of ca.pem
+    Issue {
+        /// Name of the node, as in cluster.ron
+        node: String,
+        /// Directory with ca.pem and ca-key.pem
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        ca: PathBuf,
+        /// Directory for the three files, which become CONFIG_DIR/pki on the node; made if missing.
+        /// When left out, a directory named after the node next to the CA
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

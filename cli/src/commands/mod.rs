@@ -1,0 +1,104 @@
+//! The verbs, one file each, and what several of them need: choosing a module, asking its daemon.
+
+mod config;
+mod fs;
+mod pki;
+mod prim;
+mod second;
+mod status;
+mod stop;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tandem_failover::client::ControlClient;
+use tandem_repl::control::{Answer, Request};
+
+use crate::args::{ActionArgs, Cli, Command};
+use crate::config::{Dirs, did_you_mean, module_names};
+use crate::exit::{Exit, UsageError};
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    let dirs = cli.dirs.resolve().context("resolving the directories")?;
+    let exit = match cli.command {
+        Command::Fs { module } => fs::run(&dirs, &module)?,
+        Command::Prim { action, force } => prim::run(&dirs, &action, force)?,
+        Command::Second { action } => second::run(&dirs, &action)?,
+        Command::Stop { action } => stop::run(&dirs, &action)?,
+        Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
+        Command::Config(command) => config::run(&dirs, &command)?,
+        Command::Pki(command) => pki::run(&command)?,
+        Command::Lab(args) => return crate::lab::run(&args),
+        Command::Demo(args) => return crate::demo::run(&args),
+        Command::LabNode(args) => return crate::lab::run_node(&args),
+        Command::DemoLedger(args) => return crate::demo::run_ledger(&args),
+    };
+    Ok(exit.into())
+}
+
+/// The module that was named, or the only one there is.
+fn choose_module(known: &[String], named: Option<&str>) -> Result<String, UsageError> {
+    let list = known.join(", ");
+    match (named, known) {
+        (Some(named), _) if known.iter().any(|name| name == named) => Ok(named.into()),
+        (_, []) => Err(UsageError(
+            "no module is configured; write modules/NAME.ron".into(),
+        )),
+        (Some(named), _) => {
+            let hint = did_you_mean(named, known.iter().map(String::as_str));
+            Err(UsageError(format!(
+                "no module `{named}`, there is {list}{hint}"
+            )))
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(UsageError(format!("name one of the modules {list}"))),
+    }
+}
+
+/// One question to one daemon.
+fn ask(dirs: &Dirs, module: &str, request: &Request, limit: Duration) -> Result<Answer> {
+    let context = || format!("module {module}");
+    let mut client = ControlClient::connect(dirs.socket(module)).with_context(context)?;
+    client.request_within(request, limit).with_context(context)
+}
+
+/// Asks a daemon for an action and prints what came of it.
+fn act(dirs: &Dirs, args: &ActionArgs, request: &Request) -> Result<Exit> {
+    let module = choose_module(&module_names(dirs)?, args.module.as_deref())?;
+    let answer = ask(dirs, &module, request, args.timeout)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&answer)?);
+    }
+    match answer {
+        Answer::Done(status) | Answer::Status(status) => {
+            if !args.json {
+                print!("{}", status::Shown(&status));
+            }
+            Ok(Exit::Done)
+        }
+        Answer::Refused(refusal) => {
+            eprintln!("tandem: module {module}: {refusal}");
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_may_be_left_out_only_when_it_is_clear_which() {
+        let one = ["ledger".to_string()];
+        let two = ["ledger".to_string(), "shop".to_string()];
+        assert_eq!(choose_module(&one, None).unwrap(), "ledger");
+        assert_eq!(choose_module(&two, Some("shop")).unwrap(), "shop");
+        assert!(choose_module(&two, None).is_err());
+        assert!(choose_module(&[], None).is_err());
+        let error = choose_module(&two, Some("leger")).unwrap_err().to_string();
+        assert!(error.contains("did you mean `ledger`?"), "{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! `tandem second`: let a module follow its peer.
+
+use anyhow::Result;
+use tandem_repl::control::Request;
+
+use super::act;
+use crate::args::ActionArgs;
+use crate::config::Dirs;
+use crate::exit::Exit;
+
+pub(crate) fn run(dirs: &Dirs, args: &ActionArgs) -> Result<Exit> {
+    act(dirs, args, &Request::Second)
+}

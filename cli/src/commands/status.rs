@@ -1,0 +1,216 @@
+//! `tandem status`: what the daemons say, for people or as JSON.
+
+use std::fmt;
+
+use anyhow::Result;
+use tandem_failover::client::{ClientError, STATUS_LIMIT};
+use tandem_repl::control::{Answer, PeerStatus, Readiness, Refusal, Request, State, Status};
+
+use super::{ask, choose_module};
+use crate::config::{Dirs, module_names};
+use crate::exit::Exit;
+
+/// Asks one module, or all, and prints the answers. The exit code is the worst of them.
+pub(crate) fn run(dirs: &Dirs, named: Option<&str>, json: bool) -> Result<Exit> {
+    let known = module_names(dirs)?;
+    let modules = match named {
+        None if known.len() > 1 => known,
+        _ => vec![choose_module(&known, named)?],
+    };
+    let mut worst = Exit::Done;
+    for module in &modules {
+        let (answer, exit) = match ask(dirs, module, &Request::Status, STATUS_LIMIT) {
+            Ok(answer) => (answer, Exit::Done),
+            Err(error) => (
+                Answer::Refused(unreachable(module, &error)),
+                Exit::of(&error),
+            ),
+        };
+        worst = worst.max(exit);
+        if json {
+            println!("{}", serde_json::to_string(&answer)?);
+        }
+        match answer {
+            Answer::Status(status) | Answer::Done(status) if !json => {
+                print!("{}", Shown(&status));
+            }
+            Answer::Refused(refusal) => {
+                eprintln!("tandem: module {module}: {refusal}");
+                worst = worst.max(Exit::Failed);
+            }
+            _ => {}
+        }
+    }
+    Ok(worst)
+}
+
+/// What stands in for the answer of a daemon that gave none.
+fn unreachable(module: &str, error: &anyhow::Error) -> Refusal {
+    let reason = error.root_cause().to_string();
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::NotRunning { .. }) => Refusal::new(
+            "not-running",
+            reason,
+            format!("start it with `tandem fs {module}`"),
+        ),
+        _ => Refusal::new("no-answer", reason, "see the daemon's log"),
+    }
+}
+
+/// A status as a few aligned lines, ending in a newline.
+pub(crate) struct Shown<'s>(pub(crate) &'s Status);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        let state = state_name(status.state);
+        let readiness = match status.readiness {
+            Readiness::NotReady => "not ready",
+            Readiness::Transient => "moving",
+            Readiness::Ready => "ready",
+        };
+        writeln!(
+            f,
+            "{} on {}: {state}, {readiness}",
+            status.module, status.node
+        )?;
+        if let Some(reason) = &status.reason {
+            writeln!(f, "  reason       {} ({})", reason.reason, reason.code)?;
+            writeln!(f, "  remedy       {}", reason.remedy)?;
+        }
+        match &status.epoch {
+            Some((number, id)) => writeln!(f, "  epoch        {number} ({id})")?,
+            None => writeln!(f, "  epoch        none yet")?,
+        }
+        let in_sync = match status.in_sync.as_slice() {
+            [] => "none".into(),
+            nodes => nodes.join(", "),
+        };
+        writeln!(f, "  in sync      {in_sync}")?;
+        writeln!(f, "  peer         {}", peer_text(&status.peer))?;
+        for (index, directory) in status.directories.iter().enumerate() {
+            let label = if index == 0 { "directories" } else { "" };
+            let mounted = if directory.mounted {
+                "mounted"
+            } else {
+                "not mounted"
+            };
+            writeln!(f, "  {label:<12} {} ({mounted})", directory.path)?;
+        }
+        let counters = &status.counters;
+        writeln!(
+            f,
+            "  operations   {} acknowledged, {} applied from the peer, {} in flight",
+            counters.acknowledged, counters.applied, counters.in_flight
+        )?;
+        writeln!(
+            f,
+            "  bytes        {} sent, {} received",
+            size(counters.bytes_sent),
+            size(counters.bytes_received)
+        )?;
+        writeln!(
+            f,
+            "  daemon       pid {}, {} resident, {:.1} s of CPU",
+            status.pid,
+            size(counters.rss_bytes),
+            counters.cpu_us as f64 / 1e6
+        )
+    }
+}
+
+fn peer_text(peer: &PeerStatus) -> String {
+    if !peer.connected {
+        let reason = peer.reason.as_deref().unwrap_or("no reason given");
+        return format!("{} not connected: {reason}", peer.node);
+    }
+    let state = peer.state.map_or("state unknown", state_name);
+    let round_trip = peer
+        .round_trip_us
+        .map_or(String::new(), |us| format!(", {us} µs round trip"));
+    format!("{} connected, {state}{round_trip}", peer.node)
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Stop => "STOP",
+        State::Wait => "WAIT",
+        State::Alone => "ALONE",
+        State::Prim => "PRIM",
+        State::Second => "SECOND",
+    }
+}
+
+/// Bytes in the largest binary unit that leaves at least one before the point.
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_repl::control::{Counters, DirectoryStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_blocked_module_says_why_and_what_would_help() {
+        let status = Status {
+            module: "ledger".into(),
+            node: "a".into(),
+            state: State::Wait,
+            readiness: Readiness::NotReady,
+            reason: Some(Refusal::new(
+                "stale",
+                "this copy is not good",
+                "start node b",
+            )),
+            pid: 4242,
+            epoch: Some((3, "7f3a".into())),
+            in_sync: vec!["b".into()],
+            peer: PeerStatus {
+                node: "b".into(),
+                connected: false,
+                state: None,
+                round_trip_us: None,
+                reason: Some("no answer from 10.0.0.2:7400".into()),
+            },
+            directories: ["/var/lib/ledger", "/srv/db"]
+                .map(|path| DirectoryStatus {
+                    path: path.into(),
+                    mounted: true,
+                })
+                .into(),
+            counters: Counters {
+                bytes_sent: 1536,
+                rss_bytes: 5 << 20,
+                cpu_us: 1_250_000,
+                ..Counters::default()
+            },
+        };
+        let expected = "\
+ledger on a: WAIT, not ready
+  reason       this copy is not good (stale)
+  remedy       start node b
+  epoch        3 (7f3a)
+  in sync      b
+  peer         b not connected: no answer from 10.0.0.2:7400
+  directories  /var/lib/ledger (mounted)
+               /srv/db (mounted)
+  operations   0 acknowledged, 0 applied from the peer, 0 in flight
+  bytes        1.5 KiB sent, 0 B received
+  daemon       pid 4242, 5.0 MiB resident, 1.2 s of CPU
+";
+        assert_eq!(Shown(&status).to_string(), expected);
+    }
+}

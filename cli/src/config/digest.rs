@@ -1,0 +1,68 @@
+//! A hash of everything that must be equal on both nodes of a module. The daemons compare it when
+//! they meet: two nodes that disagree about the directories must not replicate.
+//!
+//! What is hashed is the validated meaning, so comments, spelling of defaults, and the order of
+//! nodes make no difference. Each node's private part (node.ron, paths of state and run) is left
+//! out.
+
+use serde::Serialize;
+use tandem_fs::config::Ack;
+
+use super::checked::{Cluster, Module};
+use super::problem::At;
+
+/// Raised when the meaning of a hashed field changes.
+const VERSION: u32 = 1;
+
+/// The hashed text is the JSON of this; the order of fields is part of the format.
+#[derive(Serialize)]
+struct Agreed<'a> {
+    version: u32,
+    cluster: &'a str,
+    nodes: Vec<(&'a str, Vec<String>)>,
+    module: &'a str,
+    mode: &'static str,
+    directories: Vec<(&'a str, &'a [String])>,
+    port: u16,
+    ack: &'static str,
+    stall_limit_ms: u128,
+    devices: bool,
+}
+
+/// The digest of one module. Only the module's own nodes count: a third node may join the cluster
+/// without a stop of this module.
+pub(crate) fn digest(cluster: &Cluster, module: &Module) -> [u8; 32] {
+    let address = |name: &'_ String| {
+        let node = cluster.nodes.iter().find(|node| node.name == *name);
+        node.map(|n| n.addresses.iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
+    };
+    let agreed = Agreed {
+        version: VERSION,
+        cluster: &cluster.name,
+        nodes: module
+            .nodes
+            .iter()
+            .map(|name| (name.as_str(), address(name)))
+            .collect(),
+        module: &module.name,
+        mode: "mirror",
+        directories: module
+            .directories
+            .iter()
+            .map(|At { value, .. }| {
+                let path = value.path.to_str().expect("configuration files are UTF-8");
+                (path, value.direct.as_slice())
+            })
+            .collect(),
+        port: module.port.value,
+        ack: match module.ack {
+            Ack::Written => "written",
+            Ack::Durable => "durable",
+        },
+        stall_limit_ms: module.stall_limit.as_millis(),
+        devices: module.devices,
+    };
+    let text = serde_json::to_vec(&agreed).expect("texts and numbers can be written as JSON");
+    *blake3::hash(&text).as_bytes()
+}

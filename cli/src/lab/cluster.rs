@@ -1,0 +1,356 @@
+//! A lab as other code of this program uses it: [`Lab`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use tandem_repl::control::{Request, Status};
+
+use crate::pki;
+
+use super::launch::{HUB, launch};
+use super::place::{MOUNT, Place};
+use super::settings::{Cluster, ModuleSettings};
+use super::signals::interrupted;
+use super::state::{Lock, NodeState, State};
+use super::{control, disk, network, roles, settings, sys, teardown};
+
+/// The nodes that hold the module.
+const MEMBERS: [&str; 2] = ["node1", "node2"];
+pub(crate) const NODES_MAX: u8 = 16;
+/// `statfs` of a tmpfs.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+const STATUS_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a new lab is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct UpOptions {
+    pub(crate) nodes: u8,
+    pub(crate) disk_size: u64,
+    pub(crate) mtu: u32,
+    pub(crate) daemons: bool,
+    pub(crate) roles: bool,
+    pub(crate) module: ModuleSettings,
+    /// Leave everything as it is when something fails.
+    pub(crate) keep: bool,
+}
+
+/// A lab that exists.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    place: Place,
+}
+
+/// One row of `lab status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeReport {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) readiness: String,
+    /// The replicated directory inside the node.
+    pub(crate) mount: String,
+    /// The tree below it, seen from outside.
+    pub(crate) replica: PathBuf,
+    /// The node's init process.
+    pub(crate) pid: Option<u32>,
+    pub(crate) reason: Option<String>,
+}
+
+impl Lab {
+    /// Makes a lab in `place`, which must not hold one. Cleans up after itself when that fails.
+    pub(crate) fn up(name: &str, place: &Place, options: &UpOptions) -> Result<Self> {
+        ensure!(
+            sys::is_root(),
+            "a lab needs root: it makes namespaces and mounts disks"
+        );
+        place.check()?;
+        let (place, made_dir) = claim(name, place)?;
+        let lock = Lock::take(&place)?.context("the lab's directory has just been removed")?;
+        let built = State::read(&place).and_then(|found| {
+            ensure!(
+                found.is_none(),
+                "{} holds a lab already; `tandem lab down` removes it",
+                place.dir().display()
+            );
+            let state = plan(name, made_dir, options);
+            state.save(&place)?;
+            Ok(state)
+        });
+        let mut state = built?;
+        let built = build(&place, &mut state, options);
+        if let Err(error) = built {
+            if options.keep {
+                return Err(error.context("the lab is kept; `tandem lab down` removes it"));
+            }
+            return match teardown::remove(&place, lock) {
+                Ok(()) => Err(error),
+                Err(left) => Err(error.context(format!("and it could not be removed: {left:#}"))),
+            };
+        }
+        Ok(Self { place })
+    }
+
+    /// The lab in `place`.
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        let lab = Self {
+            place: place.clone(),
+        };
+        lab.state().map(|_| lab)
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn state(&self) -> Result<State> {
+        let dir = self.place.dir().display();
+        State::read(&self.place)?
+            .with_context(|| format!("{dir} holds no lab; `tandem lab up` makes one"))
+    }
+
+    /// A command that runs `program` inside a node. It is a process outside the node, which passes
+    /// signals, standard streams and the exit code on.
+    pub(crate) fn exec(&self, node: &str, options: &[&str], program: &[&str]) -> Command {
+        let mut command = Command::new(sys::SELF);
+        command.args(["lab", "exec", "--dir"]).arg(self.place.dir());
+        command.args(options).arg(node).arg("--").args(program);
+        command
+    }
+
+    /// Asks the daemon of a node.
+    pub(crate) fn ask(&self, node: &str, request: &Request, limit: Duration) -> Result<Status> {
+        control::ask(&self.place.node(node), request, limit)
+    }
+
+    /// Kills everything in a node at once, as a loss of power would; its disk stays mounted.
+    pub(crate) fn kill(&self, node: &str) -> Result<()> {
+        self.change(|place, state| {
+            let init = state.node(node)?.init.clone();
+            let Some(init) = init else { return Ok(()) };
+            init.kill().with_context(|| format!("kill {node}"))?;
+            state.node_mut(node)?.init = None;
+            state.save(place)
+        })
+    }
+
+    /// Starts a killed node again: its disk as it was, its daemon in state WAIT.
+    pub(crate) fn start(&self, node: &str) -> Result<()> {
+        self.change(|place, state| {
+            let known = state.node(node)?;
+            ensure!(known.alive().is_err(), "{node} is up already");
+            let daemon = known.daemon;
+            start_node(place, state, node)?;
+            if daemon {
+                roles::wait_for_daemon(place, node)
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// Cuts the link between two nodes, or heals it; without names, heals all.
+    pub(crate) fn set_cut(&self, pair: &[String], cut: bool) -> Result<()> {
+        self.change(|_, state| match pair {
+            [] => network::heal_all(state),
+            [node, rest @ ..] => {
+                network::set_cut(state, node, rest.first().map(String::as_str), cut)
+            }
+        })
+    }
+
+    pub(crate) fn status(&self) -> Result<Vec<NodeReport>> {
+        let state = self.state()?;
+        Ok(state
+            .nodes
+            .iter()
+            .map(|node| report(&self.place, node))
+            .collect())
+    }
+
+    /// Removes the lab and everything in it.
+    pub(crate) fn down(self) -> Result<()> {
+        teardown::down(&self.place)
+    }
+
+    fn change(&self, work: impl FnOnce(&Place, &mut State) -> Result<()>) -> Result<()> {
+        let _lock = Lock::take(&self.place)?;
+        work(&self.place, &mut self.state()?)
+    }
+}
+
+/// Makes the lab's directory, or takes an empty one. Returns its path without symbolic links.
+fn claim(name: &str, place: &Place) -> Result<(Place, bool)> {
+    let dir = place.dir();
+    let context = || format!("lab directory {}", dir.display());
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).with_context(context)?;
+    }
+    let made = match fs::create_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+        other => other.map(|()| true).with_context(context)?,
+    };
+    let place = Place::new(name, Some(dir))?;
+    place.check()?;
+    if !made && State::read(&place)?.is_none() {
+        let mut entries = fs::read_dir(dir).with_context(context)?.flatten();
+        let stranger = entries.find(|entry| entry.path() != place.lock());
+        ensure!(
+            stranger.is_none(),
+            "lab directory {}: not empty and not a lab; give a new or an empty one",
+            dir.display()
+        );
+    }
+    Ok((place, made))
+}
+
+/// What is going to exist, written before any of it does.
+fn plan(name: &str, made_dir: bool, options: &UpOptions) -> State {
+    let node = |number: u8| {
+        let name = format!("node{number}");
+        let daemon = options.daemons && MEMBERS.contains(&name.as_str());
+        NodeState {
+            name,
+            number,
+            daemon,
+            init: None,
+        }
+    };
+    State::new(
+        name,
+        made_dir,
+        options.mtu,
+        (1..=options.nodes).map(node).collect(),
+    )
+}
+
+fn build(place: &Place, state: &mut State, options: &UpOptions) -> Result<()> {
+    warn_of_memory(place, options);
+    let cluster = Cluster {
+        name: &state.name.clone(),
+        nodes: &state.nodes.clone(),
+        members: &MEMBERS[..usize::from(options.nodes).min(MEMBERS.len())],
+        module: &options.module,
+        ca: pki::create_ca(&state.name)?,
+    };
+    start_hub(place, state)?;
+    for node in cluster.nodes {
+        interrupted()?;
+        let own = place.node(&node.name);
+        fs::create_dir(own.dir()).with_context(|| format!("create {}", own.dir().display()))?;
+        settings::write(&own, node, &cluster)?;
+        disk::create(&own, options.disk_size, &node.name)?;
+        start_node(place, state, &node.name)?;
+    }
+    let daemons = state.nodes.iter().filter(|node| node.daemon);
+    let daemons: Vec<_> = daemons.map(|node| node.name.as_str()).collect();
+    for node in &daemons {
+        roles::wait_for_daemon(place, node)?;
+    }
+    match daemons[..] {
+        [primary, second] if options.roles => roles::assign(place, primary, second),
+        _ => interrupted(),
+    }
+}
+
+fn warn_of_memory(place: &Place, options: &UpOptions) {
+    let Ok((free, kind)) = sys::free_space(place.dir()) else {
+        return;
+    };
+    if kind == TMPFS_MAGIC {
+        let (dir, free) = (place.dir().display(), free >> 20);
+        eprintln!(
+            "note: {dir} is in memory ({free} MiB free), and so are the nodes' disks; \
+                   --dir puts them on a disk"
+        );
+    } else if free < options.disk_size {
+        let dir = place.dir().display();
+        eprintln!(
+            "note: {dir} has {} MiB free, less than one node's disk may grow to",
+            free >> 20
+        );
+    }
+}
+
+fn start_hub(place: &Place, state: &mut State) -> Result<()> {
+    let launched = launch(place, HUB, false)?;
+    state.hub = Some(launched.init.clone());
+    state.save(place)?;
+    network::make_bridge(&launched.init, state.mtu)?;
+    launched.begin().context("start the bridge's holder")
+}
+
+/// Disk, namespaces, cable, boot.
+fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
+    let own = place.node(name);
+    disk::mount(&own)?;
+    // What a boot finds empty.
+    let run = own.run();
+    match fs::remove_dir_all(&run) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir(&run),
+    }
+    .with_context(|| format!("make {} anew", run.display()))?;
+    let daemon = state.node(name)?.daemon;
+    let launched = launch(place, name, daemon)?;
+    state.node_mut(name)?.init = Some(launched.init.clone());
+    state.save(place)?;
+    let hub = state.hub.as_ref().filter(|hub| hub.is_alive());
+    let hub =
+        hub.context("the holder of the lab's bridge has ended; `tandem lab down` cleans up")?;
+    network::connect(hub, state.node(name)?, &launched.init, state.mtu)?;
+    launched.begin().with_context(|| format!("start {name}"))
+}
+
+fn report(place: &Place, node: &NodeState) -> NodeReport {
+    let own = place.node(&node.name);
+    let member = MEMBERS.contains(&node.name.as_str());
+    let mut report = NodeReport {
+        name: node.name.clone(),
+        state: "DOWN".into(),
+        readiness: "NotReady".into(),
+        mount: MOUNT.into(),
+        replica: own.replica(),
+        pid: None,
+        reason: None,
+    };
+    let Ok(init) = node.alive() else {
+        report.reason = Some("the node was killed; `tandem lab start` starts it".into());
+        return report;
+    };
+    report.pid = Some(init.pid);
+    // The state of a module whose daemon does not run.
+    report.state = "STOP".into();
+    if !member {
+        report.reason = Some("this node holds no module".into());
+        return report;
+    }
+    match control::ask(&own, &Request::Status, STATUS_LIMIT) {
+        Ok(status) => {
+            report.state = format!("{:?}", status.state).to_uppercase();
+            report.readiness = format!("{:?}", status.readiness);
+            report.reason = status.reason.map(|reason| reason.to_string());
+        }
+        Err(error) => {
+            let ended = fs::read_to_string(own.daemon_end()).ok();
+            report.reason = Some(ended.unwrap_or_else(|| format!("{error:#}")));
+        }
+    }
+    report
+}
+
+/// The labs of this machine: in the default place, and wherever a lab's process says it is.
+pub(crate) fn all() -> Vec<Lab> {
+    let entries = fs::read_dir(super::place::DEFAULT_ROOT)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    dirs.extend(teardown::dirs_of_processes());
+    dirs.sort();
+    dirs.dedup();
+    let open = |dir: &PathBuf| Lab::open(&Place::new("lab", Some(Path::new(dir))).ok()?).ok();
+    dirs.iter().filter_map(open).collect()
+}

@@ -1,0 +1,176 @@
+//! `tandem lab-node`: process number 1 of a lab's node.
+//!
+//! It does what a machine's boot does (own `/proc`, disk, name), starts the module's daemon, and
+//! then reaps whatever is orphaned. The node lives exactly as long as this process: the kernel
+//! kills all others in the namespace with it.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::launch::{GO, HUB, READY, append};
+use super::place::{DISK_INSIDE, MODULE, NodePlace, Place};
+use super::signals::Blocked;
+use super::{mounts, sys};
+
+/// Arguments of the hidden command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    #[arg(long)]
+    dir: PathBuf,
+    #[arg(long)]
+    node: String,
+    /// Start the module's daemon
+    #[arg(long)]
+    daemon: bool,
+    /// This is the inner of the two processes
+    #[arg(long)]
+    init: bool,
+}
+
+pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
+    if args.init {
+        return inner(args);
+    }
+    let pid = outer(args);
+    match &pid {
+        Ok(pid) => println!("pid {pid}"),
+        Err(error) => println!("{}", one_line(error)),
+    }
+    pid.map(|_| ExitCode::SUCCESS)
+}
+
+/// The reader of our answers takes one line.
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").replace('\n', "; ")
+}
+
+/// Makes the namespaces and starts the init in them, then ends.
+fn outer(args: &NodeArgs) -> Result<u32> {
+    // SysV memory belongs to an IPC namespace; in the host's it would outlive a killed node.
+    const OF_A_NODE: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    sys::setsid().context("leave the session")?;
+    std::env::set_current_dir("/")?;
+    let own = if args.node == HUB { 0 } else { OF_A_NODE };
+    sys::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET | own)
+        .context("make namespaces; a lab needs root and a kernel with PID, NET, UTS, IPC ones")?;
+    let mut command = Command::new(sys::SELF);
+    command
+        .arg0("tandem")
+        .args(["lab-node", "--init", "--node", &args.node, "--dir"]);
+    command.arg(&args.dir);
+    if args.daemon {
+        command.arg("--daemon");
+    }
+    let child = command.spawn().context("start the init process")?;
+    Ok(child.id())
+}
+
+fn inner(args: &NodeArgs) -> Result<ExitCode> {
+    let orphans = Blocked::new(&[libc::SIGCHLD])?;
+    let mut word = String::new();
+    io::stdin().read_line(&mut word)?;
+    if word.trim_end() != GO {
+        bail!("not told to begin: the command that made this node has ended");
+    }
+    let booted = if args.node == HUB {
+        Ok(None)
+    } else {
+        boot(args)
+    };
+    match &booted {
+        Ok(_) => println!("{READY}"),
+        Err(error) => println!("{}", one_line(error)),
+    }
+    let daemon = booted?;
+    sys::drop_stdio()?;
+    loop {
+        while let Some((pid, status)) = sys::reap() {
+            if Some(pid) == daemon {
+                let text = format!("the daemon ended ({})", describe(status));
+                eprintln!("lab: {text}");
+                // For whoever waits for the daemon; a full disk must not end the node.
+                let _ = fs::write(node_place(args)?.daemon_end(), text);
+            }
+        }
+        orphans.wait()?;
+    }
+}
+
+fn node_place(args: &NodeArgs) -> Result<NodePlace> {
+    Ok(Place::new(&args.node, Some(&args.dir))?.node(&args.node))
+}
+
+fn describe(status: libc::c_int) -> String {
+    if libc::WIFSIGNALED(status) {
+        format!("signal {}", libc::WTERMSIG(status))
+    } else {
+        format!("exit code {}", libc::WEXITSTATUS(status))
+    }
+}
+
+/// Everything between the birth of the namespaces and a running node: the daemon's number, if any.
+fn boot(args: &NodeArgs) -> Result<Option<u32>> {
+    let place = node_place(args)?;
+    sys::set_hostname(&args.node).context("set the host name")?;
+    set_up_mounts(&place)?;
+    args.daemon.then(|| start_daemon(&place)).transpose()
+}
+
+fn set_up_mounts(place: &NodePlace) -> Result<()> {
+    let none = Path::new("none");
+    sys::mount(none, Path::new("/"), "", libc::MS_PRIVATE | libc::MS_REC)
+        .context("make the mounts private")?;
+    detach_other_disks(&place.disk())?;
+    let safe = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    sys::mount(none, Path::new("/proc"), "proc", safe).context("mount /proc")?;
+    let shared_memory = Path::new("/dev/shm");
+    if shared_memory.is_dir() {
+        let safe = libc::MS_NOSUID | libc::MS_NODEV;
+        sys::mount(none, shared_memory, "tmpfs", safe).context("mount /dev/shm")?;
+    }
+    sys::mount(none, Path::new("/mnt"), "tmpfs", libc::MS_NOSUID)
+        .context("mount an own file system on /mnt; the directory must exist")?;
+    let inside = Path::new(DISK_INSIDE);
+    fs::create_dir(inside).with_context(|| format!("create {DISK_INSIDE}"))?;
+    let disk = place.disk();
+    sys::mount(&disk, inside, "", libc::MS_BIND)
+        .with_context(|| format!("bind {} to {DISK_INSIDE}", disk.display()))
+}
+
+/// Our copy of the mount table holds the disks of all labs of the machine, and would keep them
+/// busy after their own lab has gone.
+fn detach_other_disks(own: &Path) -> Result<()> {
+    for point in mounts::all()?.iter().rev() {
+        let of_a_lab = || {
+            let lab = point.parent().and_then(Path::parent);
+            point.ends_with("disk") && lab.is_some_and(|lab| lab.join("lab.json").exists())
+        };
+        if point != own && of_a_lab() {
+            sys::unmount(point, libc::MNT_DETACH)
+                .with_context(|| format!("detach {}", point.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn start_daemon(place: &NodePlace) -> Result<u32> {
+    let log = append(&place.log())?;
+    let mut command = Command::new(sys::SELF);
+    command
+        .arg0("tandem")
+        .args(["fs", MODULE])
+        .envs(place.environment());
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let child = command
+        .spawn()
+        .with_context(|| format!("start `tandem fs {MODULE}`"))?;
+    Ok(child.id())
+}

@@ -1,0 +1,103 @@
+//! Waiting for daemons and giving them their roles.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tandem_repl::control::{Readiness, Request, Status};
+
+use super::control;
+use super::place::Place;
+use super::signals::interrupted;
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const ROLE_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const STATUS_LIMIT: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(25);
+/// How much of a log an error shows.
+const TAIL_BYTES: u64 = 2000;
+
+/// Waits until the daemon of `node` answers.
+pub(crate) fn wait_for_daemon(place: &Place, node: &str) -> Result<()> {
+    let answered = |_: &Status| true;
+    wait_until(place, node, START_LIMIT, answered).with_context(|| {
+        format!(
+            "the daemon of {node} did not start{}",
+            log_tail(place, node)
+        )
+    })
+}
+
+/// Makes `primary` serve and `second` follow, and waits until both are Ready.
+pub(crate) fn assign(place: &Place, primary: &str, second: &str) -> Result<()> {
+    request(place, primary, &Request::Prim { force: false })?;
+    request(place, second, &Request::Second)?;
+    for node in [primary, second] {
+        let ready = |status: &Status| status.readiness == Readiness::Ready;
+        wait_until(place, node, READY_LIMIT, ready)
+            .with_context(|| format!("{node} did not become Ready{}", log_tail(place, node)))?;
+    }
+    Ok(())
+}
+
+fn request(place: &Place, node: &str, request: &Request) -> Result<Status> {
+    interrupted()?;
+    control::ask(&place.node(node), request, ROLE_LIMIT)
+        .with_context(|| format!("{node}: request {request:?}{}", log_tail(place, node)))
+}
+
+/// Polls a daemon until its status is as wished. The error says what it was last, or how it ended.
+fn wait_until(
+    place: &Place,
+    node: &str,
+    limit: Duration,
+    wished: impl Fn(&Status) -> bool,
+) -> Result<()> {
+    let start = Instant::now();
+    let place = place.node(node);
+    loop {
+        interrupted()?;
+        let late = start.elapsed() >= limit;
+        match control::ask(&place, &Request::Status, STATUS_LIMIT) {
+            Ok(status) if wished(&status) => return Ok(()),
+            Ok(status) if late => bail!("after {limit:?}: {}", brief(&status)),
+            Err(error) if late => return Err(error),
+            _ => {}
+        }
+        if let Ok(how) = std::fs::read_to_string(place.daemon_end()) {
+            bail!("{how}");
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn brief(status: &Status) -> String {
+    let reason = status
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    format!("{:?} {:?}{reason}", status.state, status.readiness)
+}
+
+/// The end of a node's log, ready to be put at the end of an error.
+fn log_tail(place: &Place, node: &str) -> String {
+    let path = place.node(node).log();
+    match tail(&path) {
+        Ok(text) if text.trim().is_empty() => format!("\n{} is empty", path.display()),
+        Ok(text) => format!("\nend of {}:\n{}", path.display(), text.trim_end()),
+        Err(error) => format!("\n{}: {error}", path.display()),
+    }
+}
+
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

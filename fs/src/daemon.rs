@@ -1,0 +1,284 @@
+//! One module's file system daemon: its directories covered, its driver running, its control socket
+//! open, until it is told to stop.
+
+use crate::config::ModuleConfig;
+use crate::io::backing::Backing;
+use crate::io::control;
+use crate::io::fuse::Adapter;
+use crate::io::mount::{self, MountError, Mounted};
+use crate::io::service::{Service, Volume};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+use tandem_repl::control::{Counters, DirectoryStatus, Refusal, Request, Status};
+use tandem_repl::ids::DirId;
+use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
+use tandem_repl::io::record::{RecordError, RecordStore, boot_id};
+use tandem_repl::io::tls::Pem;
+use thiserror::Error;
+
+/// Open files the daemon may need: one per file that applications hold open, and its caches.
+const OPEN_FILES: u64 = 1 << 20;
+/// How often waiting times are set on a following node.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Why a daemon cannot run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("state directory {}: {source}", path.display())]
+    StateDir {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("control socket {}: {source}", path.display())]
+    Socket {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running daemon as its control socket sees it.
+pub(crate) struct Daemon {
+    config: ModuleConfig,
+    driver: Driver,
+    service: Arc<Service>,
+}
+
+/// Runs until told to stop. Everything is checked before anything is covered.
+///
+/// # Errors
+/// What makes the module impossible to run, with its place and remedy.
+pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
+    // Before the first thread, so that all inherit it.
+    let signals = Signals::block();
+    raise_open_files();
+    let backings: Result<Vec<Backing>, MountError> = config
+        .directories
+        .iter()
+        .map(|d| mount::examine(&d.path))
+        .collect();
+    let backings = backings?;
+    let state = config.state_dir.clone();
+    std::fs::create_dir_all(&state).map_err(|source| DaemonError::StateDir {
+        path: state.clone(),
+        source,
+    })?;
+    let (store, record) = RecordStore::open(&state)?;
+    let socket = config.socket.clone();
+    let listener = control::listen(&socket).map_err(|source| DaemonError::Socket {
+        path: socket.clone(),
+        source,
+    })?;
+
+    let volumes = backings.into_iter().zip(&config.directories).enumerate();
+    let volumes = volumes.map(|(n, (backing, directory))| {
+        let id = DirId(n as u16);
+        Arc::new(Volume::new(id, backing, directory.direct.clone()))
+    });
+    let service = Service::new(volumes.collect(), config.ack, config.devices);
+    let service = Arc::new(service.map_err(DaemonError::Thread)?);
+    let (driver, exit) = start_driver(&config, &service, (store, record))?;
+    service.set_driver(driver.clone());
+    let mut mounted = Vec::new();
+    for volume in &service.volumes {
+        let adapter = Adapter {
+            service: service.clone(),
+            volume: volume.clone(),
+        };
+        let (mount, notifier) = Mounted::start(&config.module, adapter, config.devices)?;
+        let _ = volume.notifier.set(notifier);
+        mounted.push(mount);
+    }
+    settle_in_background(&service)?;
+    let daemon = Arc::new(Daemon {
+        config,
+        driver,
+        service,
+    });
+    control::serve(&daemon, listener).map_err(DaemonError::Thread)?;
+    tracing::info!(
+        "module {} on {} is ready",
+        daemon.config.module,
+        daemon.config.local.name
+    );
+
+    wait_for_end(&daemon, &exit, &signals);
+    drop(mounted);
+    let _ = std::fs::remove_file(&socket);
+    // Let the answer to `stop` leave before the process does.
+    std::thread::sleep(Duration::from_millis(50));
+    Ok(())
+}
+
+fn start_driver(
+    config: &ModuleConfig,
+    service: &Arc<Service>,
+    (store, record): (RecordStore, tandem_repl::logic::record::Record),
+) -> Result<(Driver, Receiver<()>), DaemonError> {
+    // Validation has made sure that every node has an address.
+    let addr = |node: &crate::config::Node| (node.name.clone(), node.addresses[0]);
+    let driver = DriverConfig {
+        cluster: config.cluster.clone(),
+        module: config.module.clone(),
+        local: addr(&config.local),
+        peer: addr(&config.peer),
+        stall_limit: config.stall_limit,
+        digest: config.digest,
+        pem: Pem {
+            ca: &config.credentials.ca_pem,
+            cert: &config.credentials.cert_pem,
+            key: &config.credentials.key_pem,
+        },
+    };
+    Ok(Driver::start(
+        driver,
+        service.clone(),
+        (store, record, boot_id()),
+    )?)
+}
+
+fn settle_in_background(service: &Arc<Service>) -> Result<(), DaemonError> {
+    let service = service.clone();
+    let run = move || {
+        loop {
+            std::thread::sleep(SETTLE);
+            service.settle_times();
+        }
+    };
+    let spawned = std::thread::Builder::new().name("times".into()).spawn(run);
+    spawned.map(|_| ()).map_err(DaemonError::Thread)
+}
+
+/// Returns when the driver says so, or after a signal to end has been turned into a clean stop.
+fn wait_for_end(daemon: &Daemon, exit: &Receiver<()>, signals: &Signals) {
+    loop {
+        if exit.recv_timeout(Duration::from_millis(100)).is_ok() {
+            return;
+        }
+        if signals.pending() {
+            tracing::info!("told to end");
+            match daemon.driver.command(Command::Stop) {
+                Ok(()) => return,
+                Err(refusal) => tracing::warn!("stop: {refusal}"),
+            }
+        }
+    }
+}
+
+impl Daemon {
+    pub(crate) fn command(&self, request: &Request) -> Result<(), Refusal> {
+        match request {
+            Request::Status => Ok(()),
+            Request::Prim { force } => self.driver.command(Command::Prim { force: *force }),
+            Request::Second => self.driver.command(Command::Second),
+            Request::Stop => self.driver.command(Command::Stop),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let driver = self.driver.status();
+        let alone = self.service.alone.load(Ordering::Relaxed);
+        let (rss_bytes, cpu_us) = usage();
+        let directories = self.config.directories.iter().map(|d| DirectoryStatus {
+            path: d.path.display().to_string(),
+            mounted: mount::is_mounted(&d.path),
+        });
+        Status {
+            module: self.config.module.clone(),
+            node: self.config.local.name.clone(),
+            state: driver.state,
+            readiness: driver.readiness,
+            reason: driver.reason,
+            pid: std::process::id(),
+            epoch: driver
+                .record
+                .epoch
+                .as_ref()
+                .map(|e| (e.number, e.id.to_string())),
+            in_sync: driver.record.epoch.map(|e| e.set).unwrap_or_default(),
+            peer: driver.peer,
+            directories: directories.collect(),
+            counters: Counters {
+                acknowledged: driver.counters.acknowledged + alone,
+                rss_bytes,
+                cpu_us,
+                ..driver.counters
+            },
+        }
+    }
+}
+
+/// Resident memory and processor time of this process.
+fn usage() -> (u64, u64) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    // SAFETY: `rusage` is plain data for which zero is a value; the kernel fills it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is valid for writes.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let micros =
+        |t: libc::timeval| t.tv_sec.cast_unsigned() * 1_000_000 + t.tv_usec.cast_unsigned();
+    // SAFETY: takes a number only.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.cast_unsigned();
+    (
+        pages * page,
+        micros(usage.ru_utime) + micros(usage.ru_stime),
+    )
+}
+
+/// As many open files as the system lets root have.
+fn raise_open_files() {
+    let limit = libc::rlimit {
+        rlim_cur: OPEN_FILES,
+        rlim_max: OPEN_FILES,
+    };
+    // SAFETY: the structure lives through the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        tracing::debug!("the limit of open files stays as it is");
+    }
+}
+
+/// Signals that mean "stop in order".
+struct Signals {
+    set: libc::sigset_t,
+}
+
+impl Signals {
+    /// Blocks them in this thread and those it starts.
+    fn block() -> Self {
+        // SAFETY: a signal set is plain data; the calls initialise and use it.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGTERM);
+            libc::sigaddset(&raw mut set, libc::SIGINT);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            Self { set }
+        }
+    }
+
+    fn pending(&self) -> bool {
+        let none = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: set and time live through the call.
+        unsafe {
+            libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), &raw const none) > 0
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! One operation done to the underlying tree: the same code on the serving node and on its peer.
+//!
+//! The nodes differ in one thing only: on the serving node a new file's id comes from its handle, on
+//! the peer it comes with the operation.
+
+use super::identity::{assume, assume_root};
+use super::nodes::{Node, Nodes};
+use super::sys::{self, cstring};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use tandem_repl::ids::FileId;
+use tandem_repl::op::{AttrSet, Cred, Kind, Op, Stamp, TimeSet, Timespec};
+use tandem_repl::wire::Stamps;
+
+/// Whose ids a table holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// This node serves: derived from handles, counted as the kernel's references.
+    Own,
+    /// The serving peer's.
+    Peers,
+}
+
+/// What came of an operation.
+#[derive(Default)]
+pub(crate) struct Applied {
+    /// Attributes afterwards, of the file made, linked or set.
+    pub(crate) stat: Option<libc::stat>,
+    /// The file made.
+    pub(crate) node: Option<Arc<Node>>,
+    /// Bytes written.
+    pub(crate) written: usize,
+    /// Times afterwards, of everything the operation touched.
+    pub(crate) stamps: Stamps,
+}
+
+pub(crate) struct Applier<'a> {
+    pub(crate) nodes: &'a Nodes,
+    pub(crate) ids: Ids,
+}
+
+impl Applier<'_> {
+    /// Does `op`. Syncs and durability are the caller's; this only changes the tree.
+    ///
+    /// # Errors
+    /// What the local file system says.
+    pub(crate) fn apply(&self, op: &Op<'_>) -> io::Result<Applied> {
+        match *op {
+            Op::Bind { id, parent, name } => self.bind(id, parent, name),
+            Op::Unbind { id } => {
+                self.nodes.remove(id);
+                Ok(Applied::default())
+            }
+            Op::Make {
+                id,
+                parent,
+                name,
+                kind,
+                mode,
+                umask,
+                cred,
+            } => {
+                assume(cred, umask);
+                self.make(id, (parent, name), kind, mode)
+            }
+            Op::Link { id, parent, name } => self.link(id, parent, name),
+            Op::Unlink { parent, name } => self.unlink(parent, name, 0),
+            Op::Rmdir { parent, name } => self.unlink(parent, name, libc::AT_REMOVEDIR),
+            Op::Rename {
+                parent,
+                name,
+                new_parent,
+                new_name,
+                flags,
+            } => self.rename((parent, name), (new_parent, new_name), flags),
+            Op::Write {
+                id,
+                offset,
+                data,
+                cred,
+                ..
+            } => self.write(id, offset, data, cred),
+            Op::Fallocate {
+                id,
+                mode,
+                offset,
+                len,
+                cred,
+            } => {
+                assume(cred, 0);
+                self.on_node(id, |fd, _| sys::fallocate(fd, mode, offset, len))
+            }
+            Op::SetAttr { id, set, cred } => {
+                self.on_node(id, |fd, node| set_attr(fd, node, &set, cred))
+            }
+            Op::SetXattr {
+                id,
+                name,
+                value,
+                flags,
+            } => {
+                assume_root();
+                let name = cstring(name)?;
+                self.on_node(id, |fd, _| sys::setxattr(fd, &name, value, flags))
+            }
+            Op::RemoveXattr { id, name } => {
+                assume_root();
+                let name = cstring(name)?;
+                self.on_node(id, |fd, _| sys::removexattr(fd, &name))
+            }
+            Op::SetFlags { id, flags } => {
+                assume_root();
+                self.on_node(id, |fd, _| sys::set_flags(fd, flags))
+            }
+            Op::Fsync { .. } | Op::SyncAll => Ok(Applied::default()),
+        }
+    }
+
+    fn dir(&self, id: FileId) -> io::Result<Arc<OwnedFd>> {
+        let node = self.nodes.expect(id)?;
+        if !node.is_dir() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        }
+        self.nodes.fd(&node)
+    }
+
+    /// Does something to an open file and reports its attributes afterwards.
+    fn on_node(
+        &self,
+        id: FileId,
+        work: impl FnOnce(RawFd, &Node) -> io::Result<()>,
+    ) -> io::Result<Applied> {
+        let node = self.nodes.expect(id)?;
+        let fd = self.nodes.fd(&node)?;
+        work(fd.as_raw_fd(), &node)?;
+        let stat = sys::fstat(fd.as_raw_fd())?;
+        let mut stamps = Stamps::default();
+        stamps.push(stamp(id, &stat));
+        Ok(Applied {
+            stat: Some(stat),
+            stamps,
+            ..Applied::default()
+        })
+    }
+
+    fn bind(&self, id: FileId, parent: FileId, name: &[u8]) -> io::Result<Applied> {
+        let dir = self.dir(parent)?;
+        let name = cstring(name)?;
+        let handle = sys::handle_at(dir.as_raw_fd(), &name)?;
+        let stat = sys::fstatat(dir.as_raw_fd(), &name)?;
+        self.nodes.insert(id, handle, stat.st_mode & libc::S_IFMT);
+        Ok(Applied::default())
+    }
+
+    fn make(
+        &self,
+        id: FileId,
+        (parent, name): (FileId, &[u8]),
+        kind: Kind<'_>,
+        mode: u32,
+    ) -> io::Result<Applied> {
+        let dir_fd = self.dir(parent)?;
+        let dir = dir_fd.as_raw_fd();
+        let cname = cstring(name)?;
+        let mode = mode & 0o7777;
+        let file = make_entry(dir, &cname, kind, mode)?;
+        let (handle, stat) = match &file {
+            Some(file) => (
+                sys::handle_at(file.as_raw_fd(), c"")?,
+                sys::fstat(file.as_raw_fd())?,
+            ),
+            None => (sys::handle_at(dir, &cname)?, sys::fstatat(dir, &cname)?),
+        };
+        let format = stat.st_mode & libc::S_IFMT;
+        let node = match self.ids {
+            Ids::Own => self.nodes.look_up(handle, format, Some((parent, name))),
+            Ids::Peers => self.nodes.insert(id, handle, format),
+        };
+        if let Some(file) = file {
+            self.nodes.keep(&node, Arc::new(file));
+        }
+        let mut stamps = Stamps::default();
+        stamps.push(stamp(node.id, &stat));
+        stamps.push(stamp(parent, &sys::fstat(dir)?));
+        Ok(Applied {
+            stat: Some(stat),
+            node: Some(node),
+            stamps,
+            written: 0,
+        })
+    }
+
+    fn link(&self, id: FileId, parent: FileId, name: &[u8]) -> io::Result<Applied> {
+        assume_root();
+        let node = self.nodes.expect(id)?;
+        let fd = self.nodes.fd(&node)?;
+        let dir = self.dir(parent)?;
+        sys::link_fd(fd.as_raw_fd(), dir.as_raw_fd(), &cstring(name)?)?;
+        let stat = sys::fstat(fd.as_raw_fd())?;
+        let mut stamps = Stamps::default();
+        stamps.push(stamp(parent, &sys::fstat(dir.as_raw_fd())?));
+        Ok(Applied {
+            stat: Some(stat),
+            stamps,
+            ..Applied::default()
+        })
+    }
+
+    fn unlink(&self, parent: FileId, name: &[u8], flags: i32) -> io::Result<Applied> {
+        assume_root();
+        let dir = self.dir(parent)?;
+        sys::unlinkat(dir.as_raw_fd(), &cstring(name)?, flags)?;
+        let mut stamps = Stamps::default();
+        stamps.push(stamp(parent, &sys::fstat(dir.as_raw_fd())?));
+        Ok(Applied {
+            stamps,
+            ..Applied::default()
+        })
+    }
+
+    fn rename(
+        &self,
+        (parent, name): (FileId, &[u8]),
+        (new_parent, new_name): (FileId, &[u8]),
+        flags: u32,
+    ) -> io::Result<Applied> {
+        assume_root();
+        let from = self.dir(parent)?;
+        let to = self.dir(new_parent)?;
+        let (name, new_name) = (cstring(name)?, cstring(new_name)?);
+        sys::renameat2(
+            (from.as_raw_fd(), &name),
+            (to.as_raw_fd(), &new_name),
+            flags,
+        )?;
+        let mut stamps = Stamps::default();
+        stamps.push(stamp(parent, &sys::fstat(from.as_raw_fd())?));
+        if parent != new_parent {
+            stamps.push(stamp(new_parent, &sys::fstat(to.as_raw_fd())?));
+        }
+        Ok(Applied {
+            stamps,
+            ..Applied::default()
+        })
+    }
+
+    fn write(&self, id: FileId, offset: u64, data: &[u8], cred: Cred) -> io::Result<Applied> {
+        assume(cred, 0);
+        let node = self.nodes.expect(id)?;
+        let fd = self.nodes.fd(&node)?;
+        let fd = fd.as_raw_fd();
+        let mut written = 0;
+        while written < data.len() {
+            match sys::pwrite(fd, &data[written..], offset + written as u64) {
+                Ok(0) => break,
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // A short write says as much as the error would; the next one will bring it.
+                Err(_) if written > 0 && self.ids == Ids::Own => break,
+                Err(e) => return Err(e),
+            }
+        }
+        if self.ids == Ids::Peers {
+            return Ok(Applied {
+                written,
+                ..Applied::default()
+            });
+        }
+        let mut stamps = Stamps::default();
+        stamps.push(stamp(id, &sys::fstat(fd)?));
+        Ok(Applied {
+            written,
+            stamps,
+            ..Applied::default()
+        })
+    }
+}
+
+/// Makes the entry with the identity the thread has; a regular file is returned open.
+fn make_entry(dir: RawFd, name: &CStr, kind: Kind<'_>, mode: u32) -> io::Result<Option<OwnedFd>> {
+    match kind {
+        Kind::File => {
+            let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
+            return sys::openat(dir, name, flags, mode).map(Some);
+        }
+        Kind::Directory => sys::mkdirat(dir, name, mode)?,
+        Kind::Symlink(target) => sys::symlinkat(&cstring(target)?, dir, name)?,
+        Kind::Node { format, rdev } => {
+            sys::mknodat(dir, name, (format & libc::S_IFMT) | mode, rdev)?;
+        }
+    }
+    Ok(None)
+}
+
+/// Size first (it may clear set-user-id bits), then owner (so may this), then mode, then times. The
+/// kernel has decided who may; size is set with the caller's rights for quota and for those bits.
+fn set_attr(fd: RawFd, node: &Node, set: &AttrSet, cred: Cred) -> io::Result<()> {
+    if let Some(size) = set.size {
+        assume(cred, 0);
+        sys::ftruncate(fd, size)?;
+    }
+    assume_root();
+    if set.uid.is_some() || set.gid.is_some() {
+        sys::fchown(fd, set.uid, set.gid)?;
+    }
+    if let Some(mode) = set.mode {
+        if node.is_file() || node.is_dir() {
+            sys::fchmod(fd, mode & 0o7777)?;
+        } else {
+            sys::chmod_path_fd(fd, mode & 0o7777)?;
+        }
+    }
+    if set.atime != TimeSet::Keep || set.mtime != TimeSet::Keep {
+        sys::utimens(fd, &[timespec(set.atime), timespec(set.mtime)])?;
+    }
+    Ok(())
+}
+
+fn timespec(set: TimeSet) -> libc::timespec {
+    match set {
+        TimeSet::Keep => libc::timespec {
+            tv_sec: 0,
+            tv_nsec: libc::UTIME_OMIT,
+        },
+        TimeSet::Now => libc::timespec {
+            tv_sec: 0,
+            tv_nsec: libc::UTIME_NOW,
+        },
+        TimeSet::To(t) => libc::timespec {
+            tv_sec: t.sec,
+            tv_nsec: t.nsec.into(),
+        },
+    }
+}
+
+/// The times of a file, to travel with an operation on it.
+pub(crate) fn stamp(id: FileId, stat: &libc::stat) -> Stamp {
+    let time = |sec: i64, nsec: i64| Timespec {
+        sec,
+        nsec: nsec as u32,
+    };
+    Stamp {
+        id,
+        atime: time(stat.st_atime, stat.st_atime_nsec),
+        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+/// Gives a file the times it has on the serving node.
+pub(crate) fn set_stamp(nodes: &Nodes, stamp: &Stamp) -> io::Result<()> {
+    let Some(node) = nodes.get(stamp.id) else {
+        return Ok(());
+    };
+    let fd = nodes.fd(&node)?;
+    assume_root();
+    let times = [TimeSet::To(stamp.atime), TimeSet::To(stamp.mtime)].map(timespec);
+    sys::utimens(fd.as_raw_fd(), &times)
+}

@@ -1,0 +1,108 @@
+//! Requests that change something and how they are answered.
+
+use super::super::read::attr;
+use super::super::service::{Done, Finish};
+use super::convert::{cred, fail, id};
+use super::{Adapter, GENERATION};
+use crate::error::to_fuse;
+use fuser::{Errno, FileHandle, INodeNo, ReplyCreate, ReplyEmpty, ReplyEntry, Request};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use tandem_repl::ids::FileId;
+use tandem_repl::limits::MAX_NAME;
+use tandem_repl::op::{Kind, Op};
+
+impl Adapter {
+    pub(super) fn change(&self, op: &Op<'_>, finish: Finish) {
+        self.service.change(&self.volume, op, finish);
+    }
+
+    /// A change that answers nothing but done.
+    pub(super) fn change_empty(&self, op: &Op<'_>, reply: ReplyEmpty) {
+        let finish = move |result: Result<Done, i32>| match result {
+            Ok(_) => reply.ok(),
+            Err(errno) => reply.error(to_fuse(errno)),
+        };
+        self.change(op, Box::new(finish));
+    }
+
+    pub(super) fn make(
+        &self,
+        req: &Request,
+        what: (INodeNo, &OsStr),
+        kind: Kind<'_>,
+        mode: (u32, u32),
+        reply: ReplyEntry,
+    ) {
+        let (parent, name) = what;
+        if name.len() > MAX_NAME {
+            return reply.error(Errno::ENAMETOOLONG);
+        }
+        let op = Op::Make {
+            id: FileId(u64::MAX),
+            parent: id(parent),
+            name: name.as_bytes(),
+            kind,
+            mode: mode.0,
+            umask: mode.1,
+            cred: cred(req),
+        };
+        let ttl = self.service.ttl();
+        let finish = move |result: Result<Done, i32>| match result {
+            Ok(Done {
+                stat: Some(stat),
+                node: Some(node),
+                ..
+            }) => {
+                reply.entry(&ttl, &attr(node.id, &stat), GENERATION);
+            }
+            Ok(_) => reply.error(Errno::EIO),
+            Err(errno) => reply.error(to_fuse(errno)),
+        };
+        self.change(&op, Box::new(finish));
+    }
+
+    /// `open` with `O_CREAT` of a name that exists after all.
+    pub(super) fn open_existing(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let ttl = self.service.ttl();
+        let found = self.volume.look_up(id(parent), name.as_bytes());
+        let opened =
+            found.and_then(
+                |(node, stat)| match self.service.open(&self.volume, node.id, flags) {
+                    Ok(how) => Ok((node, stat, how)),
+                    Err(e) => {
+                        self.volume.nodes.forget(node.id, 1);
+                        Err(e)
+                    }
+                },
+            );
+        match opened {
+            Ok((node, stat, how)) => {
+                let attr = attr(node.id, &stat);
+                reply.created(&ttl, &attr, GENERATION, FileHandle(0), how);
+            }
+            Err(e) => reply.error(fail(&e)),
+        }
+    }
+
+    pub(super) fn sync(&self, op: Op<'static>, reply: ReplyEmpty) {
+        let finish = move |result: Result<Done, i32>| match result {
+            Ok(_) => reply.ok(),
+            Err(errno) => reply.error(to_fuse(errno)),
+        };
+        self.service
+            .change_synced(&self.volume, &op, Box::new(finish));
+    }
+
+    pub(super) fn forgotten(&self, ino: INodeNo, count: u64) {
+        if let Some(node) = self.volume.nodes.forget(id(ino), count) {
+            self.service.unbind(&self.volume, &node);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The kernel's types to ours.
+
+use crate::error::{errno_of, to_fuse};
+use fuser::{Errno, INodeNo, Request, TimeOrNow};
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tandem_repl::ids::FileId;
+use tandem_repl::op::{Cred, TimeSet, Timespec};
+
+pub(super) fn id(ino: INodeNo) -> FileId {
+    FileId(ino.0)
+}
+
+pub(super) fn fail(error: &io::Error) -> Errno {
+    to_fuse(errno_of(error))
+}
+
+/// The caller, for what it creates.
+pub(super) fn cred(req: &Request) -> Cred {
+    Cred {
+        uid: req.uid(),
+        gid: req.gid(),
+        drop_privileges: req.uid() != 0,
+    }
+}
+
+pub(super) fn time_set(time: Option<TimeOrNow>) -> TimeSet {
+    match time {
+        None => TimeSet::Keep,
+        Some(TimeOrNow::Now) => TimeSet::Now,
+        Some(TimeOrNow::SpecificTime(t)) => TimeSet::To(timespec(t)),
+    }
+}
+
+pub(super) fn timespec(time: SystemTime) -> Timespec {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(d) => Timespec {
+            sec: d.as_secs().cast_signed(),
+            nsec: d.subsec_nanos(),
+        },
+        Err(before) => {
+            let d = before.duration();
+            let (sec, nsec) = (d.as_secs().cast_signed(), d.subsec_nanos());
+            if nsec == 0 {
+                Timespec { sec: -sec, nsec: 0 }
+            } else {
+                Timespec {
+                    sec: -sec - 1,
+                    nsec: 1_000_000_000 - nsec,
+                }
+            }
+        }
+    }
+}

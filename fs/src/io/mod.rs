@@ -1,0 +1,25 @@
+//! What the file system does.
+//!
+//! * [`fuse`]: the kernel's requests; [`mount`]: covering a directory and uncovering it;
+//! * [`service`]: the way of a change; [`names`]: entries and introductions; [`read`], [`readdir`]:
+//!   what only reads; [`tree`]: what the driver asks;
+//! * [`apply`]: one operation done, the same code on both nodes; [`stamps`]: times to be set;
+//! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree; [`digest`]: its digest;
+//! * [`control`]: the control socket; [`pool`]: threads for disk waits.
+
+pub(crate) mod apply;
+pub(crate) mod backing;
+pub(crate) mod control;
+pub(crate) mod digest;
+pub(crate) mod fuse;
+pub(crate) mod identity;
+pub(crate) mod mount;
+pub(crate) mod names;
+pub(crate) mod nodes;
+pub(crate) mod pool;
+pub(crate) mod read;
+pub(crate) mod readdir;
+pub(crate) mod service;
+pub(crate) mod stamps;
+pub(crate) mod sys;
+pub(crate) mod tree;

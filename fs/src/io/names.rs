@@ -1,0 +1,239 @@
+//! Names of files as operations change them, and the frames that introduce files to the peer.
+
+use super::apply::Applied;
+use super::nodes::{Node, Nodes};
+use super::service::Volume;
+use super::sys::{self, cstring};
+use crate::config::Ack;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use tandem_repl::ids::FileId;
+use tandem_repl::io::driver::Shipment;
+use tandem_repl::op::{Durability, Kind, Op};
+
+/// Longest chain of directories that is introduced at once. Deeper than `PATH_MAX` allows.
+const MAX_DEPTH: usize = 4096;
+
+/// Known nodes behind the entries an operation names, before it is done.
+#[derive(Default)]
+pub(crate) struct Entries {
+    /// Behind the (old) name, with its number of links.
+    first: Option<(Arc<Node>, u64)>,
+    /// Behind the new name of a rename.
+    second: Option<(Arc<Node>, u64)>,
+}
+
+/// The file whose content or attributes an operation changes; such operations on one file keep
+/// their order. Entries are ordered by the kernel, which locks their directory until the answer.
+pub(crate) fn content_target(op: &Op<'_>) -> Option<FileId> {
+    match *op {
+        Op::Write { id, .. }
+        | Op::Fallocate { id, .. }
+        | Op::SetAttr { id, .. }
+        | Op::SetXattr { id, .. }
+        | Op::RemoveXattr { id, .. }
+        | Op::SetFlags { id, .. }
+        | Op::Fsync { id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+/// Bytes an operation carries beside its fixed fields.
+pub(crate) fn payload(op: &Op<'_>) -> usize {
+    match op {
+        Op::Write { data, .. } => data.len(),
+        Op::SetXattr { value, .. } => value.len(),
+        _ => 0,
+    }
+}
+
+/// Looks at what an operation will take a name from.
+pub(crate) fn before(nodes: &Nodes, op: &Op<'_>) -> Entries {
+    match *op {
+        Op::Unlink { parent, name } | Op::Rmdir { parent, name } => Entries {
+            first: entry(nodes, parent, name),
+            second: None,
+        },
+        Op::Rename {
+            parent,
+            name,
+            new_parent,
+            new_name,
+            ..
+        } => Entries {
+            first: entry(nodes, parent, name),
+            second: entry(nodes, new_parent, new_name),
+        },
+        _ => Entries::default(),
+    }
+}
+
+fn entry(nodes: &Nodes, parent: FileId, name: &[u8]) -> Option<(Arc<Node>, u64)> {
+    let dir = nodes.fd(&*nodes.get(parent)?).ok()?;
+    let name = cstring(name).ok()?;
+    let node = nodes.find(&sys::handle_at(dir.as_raw_fd(), &name).ok()?)?;
+    let links = sys::fstatat(dir.as_raw_fd(), &name).ok()?.st_nlink;
+    Some((node, links))
+}
+
+/// Keeps the names true after an operation.
+pub(crate) fn after(nodes: &Nodes, op: &Op<'_>, entries: &Entries, _applied: &Applied) {
+    match *op {
+        Op::Link { id, parent, name } => {
+            if let Some(node) = nodes.get(id) {
+                add(&node, parent, name);
+            }
+        }
+        Op::Unlink { parent, name } | Op::Rmdir { parent, name } => {
+            if let Some((node, links)) = &entries.first {
+                take(node, parent, name, *links);
+            }
+        }
+        Op::Rename {
+            parent,
+            name,
+            new_parent,
+            new_name,
+            flags,
+        } => {
+            let exchange = flags & libc::RENAME_EXCHANGE != 0;
+            let same = matches!((&entries.first, &entries.second),
+                (Some((a, _)), Some((b, _))) if Arc::ptr_eq(a, b));
+            if same {
+                // Two names of one file: renaming one to the other does nothing.
+                return;
+            }
+            if let Some((node, links)) = &entries.second {
+                if exchange {
+                    drop_name(node, new_parent, new_name);
+                    add(node, parent, name);
+                } else {
+                    take(node, new_parent, new_name, *links);
+                }
+            }
+            if let Some((node, _)) = &entries.first {
+                drop_name(node, parent, name);
+                add(node, new_parent, new_name);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn add(node: &Node, parent: FileId, name: &[u8]) {
+    let mut state = node.state();
+    if !state
+        .names
+        .iter()
+        .any(|(p, n)| *p == parent && **n == *name)
+    {
+        state.names.push((parent, name.into()));
+    }
+}
+
+fn drop_name(node: &Node, parent: FileId, name: &[u8]) {
+    node.state()
+        .names
+        .retain(|(p, n)| !(*p == parent && **n == *name));
+}
+
+/// A name is gone; with the last one the file belongs to its holders alone.
+fn take(node: &Node, parent: FileId, name: &[u8], links: u64) {
+    drop_name(node, parent, name);
+    if links <= 1 || node.is_dir() {
+        node.state().orphan = true;
+    }
+}
+
+/// The operation as the peer gets it: with the new file's id, what was really written, and the
+/// durability the module asks for.
+pub(crate) fn as_shipped<'a>(op: &Op<'a>, applied: &Applied, ack: Ack) -> Op<'a> {
+    let mut op = *op;
+    match &mut op {
+        Op::Make { id, kind, .. } => {
+            if let Some(node) = &applied.node {
+                *id = node.id;
+            }
+            debug_assert!(!matches!(kind, Kind::Node { format: 0, .. }));
+        }
+        Op::Write {
+            data, durability, ..
+        } => {
+            *data = &data[..applied.written.min(data.len())];
+            if ack == Ack::Durable && *durability == Durability::Memory {
+                *durability = Durability::Data;
+            }
+        }
+        _ => {}
+    }
+    op
+}
+
+/// Introduces every file an operation names, unless the peer knows it from this session already.
+pub(crate) fn bind_for(
+    shipment: &mut Shipment<'_>,
+    volume: &Volume,
+    op: &Op<'_>,
+    entries: &Entries,
+) {
+    match *op {
+        Op::Make { parent, .. } | Op::Rmdir { parent, .. } => bind(shipment, volume, parent),
+        Op::Unlink { parent, .. } => {
+            bind(shipment, volume, parent);
+            bind_survivor(shipment, volume, entries.first.as_ref());
+        }
+        Op::Link { id, parent, .. } => {
+            bind(shipment, volume, id);
+            bind(shipment, volume, parent);
+        }
+        Op::Rename {
+            parent, new_parent, ..
+        } => {
+            bind(shipment, volume, parent);
+            bind(shipment, volume, new_parent);
+            bind_survivor(shipment, volume, entries.second.as_ref());
+        }
+        _ => {
+            if let Some(id) = content_target(op) {
+                bind(shipment, volume, id);
+            }
+        }
+    }
+}
+
+/// A file that loses a name but not its last one is introduced while the name still leads to it:
+/// its other names may not be known here.
+fn bind_survivor(shipment: &mut Shipment<'_>, volume: &Volume, entry: Option<&(Arc<Node>, u64)>) {
+    if let Some((node, links)) = entry
+        && *links > 1
+    {
+        bind(shipment, volume, node.id);
+    }
+}
+
+fn bind(shipment: &mut Shipment<'_>, volume: &Volume, id: FileId) {
+    let session = shipment.session();
+    let nodes = &volume.nodes;
+    // From the file upwards to a directory the peer knows, then down again.
+    let mut chain = Vec::new();
+    let mut at = id;
+    while at != FileId::ROOT && chain.len() < MAX_DEPTH {
+        let Some(node) = nodes.get(at) else { break };
+        let state = node.state();
+        if state.bound == session {
+            break;
+        }
+        let names = state.names.clone();
+        drop(state);
+        let known = names.into_iter().find(|(p, _)| nodes.get(*p).is_some());
+        // Without a name nothing can be said; the peer then answers the operation with an error
+        // and leaves the set, which is slow but never wrong.
+        let Some((parent, name)) = known else { return };
+        chain.push((node, parent, name));
+        at = parent;
+    }
+    for (node, parent, name) in chain.into_iter().rev() {
+        shipment.bind(volume.id, node.id, parent, &name);
+        node.state().bound = session;
+    }
+}

@@ -1,0 +1,421 @@
+//! System calls the standard library does not offer, each a thin wrapper that turns `-1` into an
+//! [`io::Error`]. All unsafe code of file access is here.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Bytes of a file handle kept inline. ext4 needs 8, xfs 12, btrfs 20.
+const HANDLE_BYTES: usize = 40;
+
+/// A file system's own name for an inode, valid as long as the inode lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Handle {
+    pub(crate) kind: i32,
+    len: u8,
+    bytes: [u8; HANDLE_BYTES],
+}
+
+impl Handle {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// The kernel's `struct file_handle` with room for [`HANDLE_BYTES`].
+#[repr(C)]
+struct RawHandle {
+    len: u32,
+    kind: i32,
+    bytes: [u8; HANDLE_BYTES],
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn check_size(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn owned(result: libc::c_int) -> io::Result<OwnedFd> {
+    let fd = check(result)?;
+    // SAFETY: a successful open returned this descriptor and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A name or path for the kernel; a zero byte in it is `EINVAL`.
+pub(crate) fn cstring(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+pub(crate) fn path_cstring(path: &Path) -> io::Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    cstring(path.as_os_str().as_bytes())
+}
+
+/// A private, detached copy of the mount at `path`, without what is mounted below it.
+pub(crate) fn open_tree_clone(path: &Path) -> io::Result<OwnedFd> {
+    let path = path_cstring(path)?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is a C string; the call takes no other memory.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    owned(fd as libc::c_int)
+}
+
+/// Stops access times from being written through a detached mount. Unsupported before 5.12, then
+/// reads may touch access times here and not on the peer.
+pub(crate) fn mount_no_atime(mount: &OwnedFd) -> io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_NOATIME,
+        attr_clr: libc::MOUNT_ATTR__ATIME,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the structure lives through the call and its size is passed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result as libc::c_int).map(|_| ())
+}
+
+/// Handle of the entry `name` of `dir`; of `dir` itself if `name` is empty. Links are not followed.
+pub(crate) fn handle_at(dir: RawFd, name: &CStr) -> io::Result<Handle> {
+    let mut raw = RawHandle {
+        len: HANDLE_BYTES as u32,
+        kind: 0,
+        bytes: [0; HANDLE_BYTES],
+    };
+    let mut mount_id: libc::c_int = 0;
+    let flags = if name.is_empty() {
+        libc::AT_EMPTY_PATH
+    } else {
+        0
+    };
+    // SAFETY: the structure is laid out as the kernel's and says how much room it has.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            dir,
+            name.as_ptr(),
+            &raw mut raw,
+            &raw mut mount_id,
+            flags,
+        )
+    };
+    check(result as libc::c_int)?;
+    let len = u8::try_from(raw.len).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    Ok(Handle {
+        kind: raw.kind,
+        len,
+        bytes: raw.bytes,
+    })
+}
+
+/// Opens the inode a handle names. `ESTALE` if it is gone.
+pub(crate) fn open_handle(mount: RawFd, handle: &Handle, flags: i32) -> io::Result<OwnedFd> {
+    let mut raw = RawHandle {
+        len: handle.len.into(),
+        kind: handle.kind,
+        bytes: handle.bytes,
+    };
+    // SAFETY: as in `handle_at`; the kernel only reads the structure.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            mount,
+            &raw mut raw,
+            flags | libc::O_CLOEXEC | libc::O_LARGEFILE,
+        )
+    };
+    owned(fd as libc::c_int)
+}
+
+pub(crate) fn openat(dir: RawFd, name: &CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
+    let flags = flags | libc::O_CLOEXEC | libc::O_LARGEFILE;
+    // SAFETY: the name is a C string.
+    owned(unsafe { libc::openat(dir, name.as_ptr(), flags, mode) })
+}
+
+pub(crate) fn fstat(fd: RawFd) -> io::Result<libc::stat> {
+    fstatat(fd, c"")
+}
+
+/// Attributes of the entry `name`, of `dir` itself if empty. Links are not followed.
+pub(crate) fn fstatat(dir: RawFd, name: &CStr) -> io::Result<libc::stat> {
+    // SAFETY: `stat` is plain data for which zero is a value; the kernel fills it.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
+    // SAFETY: name is a C string, stat is valid for writes.
+    check(unsafe { libc::fstatat(dir, name.as_ptr(), &raw mut stat, flags) })?;
+    Ok(stat)
+}
+
+pub(crate) fn mkdirat(dir: RawFd, name: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: the name is a C string.
+    check(unsafe { libc::mkdirat(dir, name.as_ptr(), mode) }).map(|_| ())
+}
+
+pub(crate) fn mknodat(dir: RawFd, name: &CStr, mode: u32, rdev: u32) -> io::Result<()> {
+    // SAFETY: the name is a C string.
+    check(unsafe { libc::mknodat(dir, name.as_ptr(), mode, rdev.into()) }).map(|_| ())
+}
+
+pub(crate) fn symlinkat(target: &CStr, dir: RawFd, name: &CStr) -> io::Result<()> {
+    // SAFETY: both are C strings.
+    check(unsafe { libc::symlinkat(target.as_ptr(), dir, name.as_ptr()) }).map(|_| ())
+}
+
+/// Links the inode open as `fd` (any kind, `O_PATH` will do) as `name` of `dir`.
+pub(crate) fn link_fd(fd: RawFd, dir: RawFd, name: &CStr) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH;
+    // SAFETY: names are C strings.
+    check(unsafe { libc::linkat(fd, c"".as_ptr(), dir, name.as_ptr(), flags) }).map(|_| ())
+}
+
+pub(crate) fn unlinkat(dir: RawFd, name: &CStr, flags: i32) -> io::Result<()> {
+    // SAFETY: the name is a C string.
+    check(unsafe { libc::unlinkat(dir, name.as_ptr(), flags) }).map(|_| ())
+}
+
+pub(crate) fn renameat2(from: (RawFd, &CStr), to: (RawFd, &CStr), flags: u32) -> io::Result<()> {
+    // SAFETY: both names are C strings.
+    let result = unsafe { libc::renameat2(from.0, from.1.as_ptr(), to.0, to.1.as_ptr(), flags) };
+    check(result).map(|_| ())
+}
+
+pub(crate) fn readlinkat(fd: RawFd) -> io::Result<Vec<u8>> {
+    let mut buf = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { libc::readlinkat(fd, c"".as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+    buf.truncate(check_size(n)?);
+    Ok(buf)
+}
+
+pub(crate) fn pread(fd: RawFd, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { libc::pread64(fd, buf.as_mut_ptr().cast(), buf.len(), off(offset)?) };
+    check_size(n)
+}
+
+pub(crate) fn pwrite(fd: RawFd, buf: &[u8], offset: u64) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { libc::pwrite64(fd, buf.as_ptr().cast(), buf.len(), off(offset)?) };
+    check_size(n)
+}
+
+fn off(value: u64) -> io::Result<i64> {
+    i64::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+pub(crate) fn ftruncate(fd: RawFd, size: u64) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::ftruncate64(fd, off(size)?) }).map(|_| ())
+}
+
+pub(crate) fn fallocate(fd: RawFd, mode: i32, offset: u64, len: u64) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fallocate64(fd, mode, off(offset)?, off(len)?) }).map(|_| ())
+}
+
+pub(crate) fn fsync(fd: RawFd, data_only: bool) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe {
+        if data_only {
+            libc::fdatasync(fd)
+        } else {
+            libc::fsync(fd)
+        }
+    })
+    .map(|_| ())
+}
+
+pub(crate) fn syncfs(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::syncfs(fd) }).map(|_| ())
+}
+
+pub(crate) fn lseek(fd: RawFd, offset: i64, whence: i32) -> io::Result<i64> {
+    // SAFETY: no memory is passed.
+    let at = unsafe { libc::lseek64(fd, offset, whence) };
+    if at < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(at)
+    }
+}
+
+pub(crate) fn fchmod(fd: RawFd, mode: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fchmod(fd, mode) }).map(|_| ())
+}
+
+/// As [`fchmod`] for a descriptor opened with `O_PATH`.
+pub(crate) fn chmod_path_fd(fd: RawFd, mode: u32) -> io::Result<()> {
+    let path = proc_path(fd);
+    // SAFETY: the path is a C string.
+    check(unsafe { libc::chmod(path.as_ptr(), mode) }).map(|_| ())
+}
+
+pub(crate) fn fchown(fd: RawFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
+    // SAFETY: the name is a C string.
+    check(unsafe { libc::fchownat(fd, c"".as_ptr(), uid, gid, libc::AT_EMPTY_PATH) }).map(|_| ())
+}
+
+pub(crate) fn utimens(fd: RawFd, times: &[libc::timespec; 2]) -> io::Result<()> {
+    // SAFETY: two timespecs are passed, as the call wants.
+    let result = unsafe { libc::utimensat(fd, c"".as_ptr(), times.as_ptr(), libc::AT_EMPTY_PATH) };
+    check(result).map(|_| ())
+}
+
+/// `/proc/self/fd/N`, which leads to exactly the open inode, also for `O_PATH` descriptors.
+fn proc_path(fd: RawFd) -> CString {
+    CString::new(format!("/proc/self/fd/{fd}")).expect("digits hold no zero byte")
+}
+
+pub(crate) fn setxattr(fd: RawFd, name: &CStr, value: &[u8], flags: i32) -> io::Result<()> {
+    let path = proc_path(fd);
+    // SAFETY: strings are C strings, the value is valid for its length.
+    let result = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            flags,
+        )
+    };
+    check(result).map(|_| ())
+}
+
+pub(crate) fn removexattr(fd: RawFd, name: &CStr) -> io::Result<()> {
+    let path = proc_path(fd);
+    // SAFETY: both are C strings.
+    check(unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) }).map(|_| ())
+}
+
+/// Value of an attribute into `buf`; its length if `buf` is empty.
+pub(crate) fn getxattr(fd: RawFd, name: &CStr, buf: &mut [u8]) -> io::Result<usize> {
+    let path = proc_path(fd);
+    // SAFETY: strings are C strings, the buffer is valid for its length.
+    let n = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+        )
+    };
+    check_size(n)
+}
+
+/// Names of the attributes, each ended by a zero byte; the length if `buf` is empty.
+pub(crate) fn listxattr(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    let path = proc_path(fd);
+    // SAFETY: the path is a C string, the buffer is valid for its length.
+    check_size(unsafe { libc::listxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) })
+}
+
+pub(crate) fn get_flags(fd: RawFd) -> io::Result<u32> {
+    let mut flags: libc::c_int = 0;
+    // SAFETY: the request writes one int.
+    check(unsafe { libc::ioctl(fd, libc::FS_IOC_GETFLAGS, &raw mut flags) })?;
+    Ok(flags.cast_unsigned())
+}
+
+pub(crate) fn set_flags(fd: RawFd, flags: u32) -> io::Result<()> {
+    let flags: libc::c_int = flags.cast_signed();
+    // SAFETY: the request reads one int.
+    check(unsafe { libc::ioctl(fd, libc::FS_IOC_SETFLAGS, &raw const flags) }).map(|_| ())
+}
+
+pub(crate) fn fstatvfs(fd: RawFd) -> io::Result<libc::statvfs> {
+    // SAFETY: `statvfs` is plain data for which zero is a value; the kernel fills it.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: stat is valid for writes.
+    check(unsafe { libc::fstatvfs(fd, &raw mut stat) })?;
+    Ok(stat)
+}
+
+/// One directory entry as `getdents64` gives it.
+pub(crate) struct Dirent<'a> {
+    /// Bytes the entry takes in the buffer.
+    pub(crate) len: usize,
+    pub(crate) next: i64,
+    pub(crate) kind: u8,
+    pub(crate) name: &'a CStr,
+}
+
+/// Fills `buf` with entries from the descriptor's position; 0 at the end.
+pub(crate) fn getdents(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { libc::syscall(libc::SYS_getdents64, fd, buf.as_mut_ptr(), buf.len()) };
+    check_size(n as isize)
+}
+
+/// Walks entries in a buffer that [`getdents`] filled.
+pub(crate) fn dirents(mut buf: &[u8]) -> impl Iterator<Item = Dirent<'_>> {
+    // struct linux_dirent64: u64 ino, i64 off, u16 reclen, u8 type, name
+    std::iter::from_fn(move || {
+        let next = i64::from_ne_bytes(buf.get(8..16)?.try_into().ok()?);
+        let len = usize::from(u16::from_ne_bytes(buf.get(16..18)?.try_into().ok()?));
+        let kind = *buf.get(18)?;
+        let name = CStr::from_bytes_until_nul(buf.get(19..len)?).ok()?;
+        buf = &buf[len..];
+        Some(Dirent {
+            len,
+            next,
+            kind,
+            name,
+        })
+    })
+}
+
+/// Mounts FUSE session `device` at `target`.
+pub(crate) fn mount_fuse(
+    source: &CStr,
+    target: &CStr,
+    device: BorrowedFd<'_>,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let options = format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
+        device.as_raw_fd()
+    );
+    let options = cstring(options.as_bytes())?;
+    // SAFETY: all are C strings that live through the call.
+    let result = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            c"fuse.tandem".as_ptr(),
+            flags,
+            options.as_ptr().cast(),
+        )
+    };
+    check(result).map(|_| ())
+}
+
+pub(crate) fn umount(target: &CStr, flags: i32) -> io::Result<()> {
+    // SAFETY: the target is a C string.
+    check(unsafe { libc::umount2(target.as_ptr(), flags) }).map(|_| ())
+}
+
+/// Attributes of nothing.
+pub(crate) fn no_stat() -> libc::stat {
+    // SAFETY: `stat` is plain data for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}

@@ -1,0 +1,381 @@
+//! The threads that join link, logic and tree.
+//!
+//! * receivers: one at a time waits for packets ("leads"), answers acknowledged operations, applies
+//!   the peer's operations in order; before it waits for a disk it hands the lead on;
+//! * sync workers: the syncs that came together, so that the file system can group them;
+//! * director: the only one that feeds [`Member`] with anything but acknowledgements, and performs
+//!   its outputs in order;
+//! * timer: loss timers and keep-alives of the link.
+//!
+//! Lock order: lead, then core. The core is never held while something is applied, answered,
+//! persisted or waited for.
+
+mod director;
+mod receive;
+mod timer;
+
+use super::link::{Link, Socket};
+use super::record::RecordStore;
+use super::tls::{Pem, Tls, TlsError};
+use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
+use crate::ids::{DirId, FileId, Id128, OpSeq};
+use crate::logic::member::{Gate, Member};
+use crate::logic::record::Record;
+use crate::op::{Op, Stamp};
+use crate::wire::{Control, Hello, Stamps, WIRE_VERSION, WIRE_VERSION_MIN};
+use crate::wire::{encode_control, encode_op};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Receiving threads: one leads, the others wait to take over while it syncs.
+const RECEIVERS: usize = 4;
+/// Threads for syncs that arrived together.
+const SYNCERS: usize = 8;
+
+/// The replicated directories as the driver needs them.
+pub trait Tree: Send + Sync + 'static {
+    /// Applies an operation of the peer; `stamps` are the times the files have there.
+    ///
+    /// # Errors
+    /// The errno of the local file system.
+    fn apply(&self, dir: DirId, op: &Op<'_>, stamps: &[Stamp]) -> Result<(), i32>;
+    /// Brings what an operation changed to stable storage: [`Op::Fsync`] or [`Op::SyncAll`]. May be
+    /// called from several threads at once.
+    ///
+    /// # Errors
+    /// The errno of the local file system.
+    fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
+    /// A session begins: ids of an earlier one mean nothing any more.
+    fn reset_peer_ids(&self);
+    /// Returns when no change admitted under the old gate is unfinished.
+    fn set_gate(&self, gate: Gate);
+    /// Digest of everything in the trees.
+    ///
+    /// # Errors
+    /// A text that names what could not be read.
+    fn digest(&self) -> Result<[u8; 32], String>;
+    /// Everything applied to stable storage, times included.
+    ///
+    /// # Errors
+    /// A text that names what could not be flushed.
+    fn flush(&self) -> Result<(), String>;
+}
+
+/// Called once: `Ok` when every node of the set holds the operation, or an errno.
+pub type Completion = Box<dyn FnOnce(Result<(), i32>) + Send>;
+
+/// What the driver must know.
+pub struct DriverConfig<'a> {
+    pub cluster: String,
+    pub module: String,
+    pub local: (String, SocketAddr),
+    pub peer: (String, SocketAddr),
+    pub stall_limit: Duration,
+    pub digest: [u8; 32],
+    pub pem: Pem<'a>,
+}
+
+#[derive(Debug, Error)]
+pub enum DriverError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("replication address {addr}: {source}")]
+    Bind {
+        addr: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("thread: {0}")]
+    Thread(std::io::Error),
+}
+
+struct Core {
+    link: Link,
+    member: Member,
+    completions: HashMap<OpSeq, Completion>,
+    /// Received bytes that do not make a whole frame yet.
+    rx: Vec<u8>,
+    /// Counts sessions; ids bound in an earlier one are void.
+    session: u64,
+    greeted: bool,
+}
+
+/// Something for the director.
+enum Event {
+    Down(u64, String),
+    Control(u64, Box<Control>),
+    PeerFailed(u64, i32),
+    Input(crate::logic::member::Input),
+    Command(Command, Sender<Result<(), Refusal>>),
+}
+
+/// An operator's word.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    Prim { force: bool },
+    Second,
+    Stop,
+}
+
+#[derive(Default)]
+struct Metrics {
+    acknowledged: AtomicU64,
+    applied: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+struct Shared {
+    core: Mutex<Core>,
+    /// Signalled when the link may take more.
+    room: Condvar,
+    socket: Arc<Socket>,
+    tree: Arc<dyn Tree>,
+    /// Whether operations of the peer are applied now.
+    applying: AtomicBool,
+    /// Something was sent or received since the timer looked.
+    busy: AtomicBool,
+    exit: AtomicBool,
+    director: Mutex<Sender<Event>>,
+    metrics: Metrics,
+    hello: HelloParts,
+    stall_limit: Duration,
+}
+
+struct HelloParts {
+    cluster: String,
+    module: String,
+    node: String,
+    peer: String,
+    digest: [u8; 32],
+}
+
+/// Handle to a running driver.
+#[derive(Clone)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+/// What the driver tells of itself.
+pub struct DriverStatus {
+    pub state: State,
+    pub readiness: Readiness,
+    pub reason: Option<Refusal>,
+    pub record: Record,
+    pub peer: PeerStatus,
+    pub counters: Counters,
+}
+
+/// Frames of one operation under construction, in stream order.
+pub struct Shipment<'a> {
+    out: &'a mut Vec<u8>,
+    seq: OpSeq,
+    session: u64,
+}
+
+impl Shipment<'_> {
+    /// Number of the session the frames belong to.
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Tells the peer where a file is.
+    pub fn bind(&mut self, dir: DirId, id: FileId, parent: FileId, name: &[u8]) {
+        let op = Op::Bind { id, parent, name };
+        encode_op(self.out, dir, OpSeq(0), &op, &Stamps::default());
+    }
+
+    /// The operation itself; once per shipment.
+    pub fn op(&mut self, dir: DirId, op: &Op<'_>, stamps: &Stamps) {
+        encode_op(self.out, dir, self.seq, op, stamps);
+    }
+}
+
+impl Driver {
+    /// Starts the threads. The returned receiver gets one message when the daemon is to end.
+    ///
+    /// # Errors
+    /// Key material, address or threads that cannot be had.
+    pub fn start(
+        config: DriverConfig<'_>,
+        tree: Arc<dyn Tree>,
+        (store, record, boot): (RecordStore, Record, Id128),
+    ) -> Result<(Self, Receiver<()>), DriverError> {
+        let tls = Tls::new(config.pem)?;
+        let addr = config.local.1;
+        let socket = Socket::bind(addr).map_err(|source| DriverError::Bind { addr, source })?;
+        let now = Instant::now();
+        let names = (config.local.0.clone(), config.peer.0.clone());
+        let dials = names.0 < names.1;
+        let link = Link::new(socket.clone(), tls, config.peer.clone(), dials, now);
+        let member = Member::new(names.clone(), config.stall_limit, (record, boot), now);
+        let core = Core {
+            link,
+            member,
+            completions: HashMap::new(),
+            rx: Vec::new(),
+            session: 0,
+            greeted: false,
+        };
+        let (events, inbox) = channel();
+        let (done, exited) = channel();
+        let shared = Arc::new(Shared {
+            core: Mutex::new(core),
+            room: Condvar::new(),
+            socket,
+            tree,
+            applying: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            exit: AtomicBool::new(false),
+            director: Mutex::new(events),
+            metrics: Metrics::default(),
+            hello: HelloParts {
+                cluster: config.cluster,
+                module: config.module,
+                node: names.0,
+                peer: names.1,
+                digest: config.digest,
+            },
+            stall_limit: config.stall_limit,
+        });
+        receive::spawn(&shared, RECEIVERS, SYNCERS).map_err(DriverError::Thread)?;
+        timer::spawn(&shared).map_err(DriverError::Thread)?;
+        director::spawn(&shared, store, inbox, done).map_err(DriverError::Thread)?;
+        Ok((Self { shared }, exited))
+    }
+
+    /// Puts an operation that was applied here on the stream. The caller holds its gate, and
+    /// whatever orders the operation among others; `done` is called from another thread.
+    pub fn ship(&self, size: usize, build: impl FnOnce(&mut Shipment<'_>), done: Completion) {
+        let shared = &self.shared;
+        let mut out = Vec::with_capacity(size + 256);
+        let mut core = shared.lock();
+        let mut now = Instant::now();
+        let limit = now + shared.stall_limit;
+        while core.link.is_full() && now < limit {
+            let waited = shared.room.wait_timeout(core, limit - now);
+            core = waited.unwrap_or_else(PoisonError::into_inner).0;
+            now = Instant::now();
+        }
+        let seq = core.member.acks.issue(now);
+        core.completions.insert(seq, done);
+        build(&mut Shipment {
+            out: &mut out,
+            seq,
+            session: core.session,
+        });
+        shared
+            .metrics
+            .sent
+            .fetch_add(out.len() as u64, Ordering::Relaxed);
+        core.link.write(Bytes::from(out));
+        core.link.flush(now);
+        shared.busy.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts frames that nobody waits for on the stream; they leave with the next packet.
+    pub fn post(&self, build: impl FnOnce(&mut Shipment<'_>)) {
+        let mut out = Vec::with_capacity(64);
+        let mut core = self.shared.lock();
+        build(&mut Shipment {
+            out: &mut out,
+            seq: OpSeq(0),
+            session: core.session,
+        });
+        if !out.is_empty() {
+            core.link.write(Bytes::from(out));
+        }
+    }
+
+    /// Gives an order and waits until it is done or refused.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn command(&self, command: Command) -> Result<(), Refusal> {
+        let (reply, answer) = channel();
+        self.shared.tell(Event::Command(command, reply));
+        answer.recv().unwrap_or_else(|_| {
+            Err(Refusal::new(
+                "ended",
+                "the daemon is ending",
+                "start the module again",
+            ))
+        })
+    }
+
+    /// Counts an operation acknowledged without the peer.
+    pub fn count_alone(&self) {
+        self.shared
+            .metrics
+            .acknowledged
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn status(&self) -> DriverStatus {
+        let shared = &self.shared;
+        let core = shared.lock();
+        let member = &core.member;
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let connected = core.link.is_up() && core.greeted;
+        DriverStatus {
+            state: member.state(),
+            readiness: member.readiness(),
+            reason: member.reason().cloned(),
+            record: member.record().clone(),
+            peer: PeerStatus {
+                node: shared.hello.peer.clone(),
+                connected,
+                state: member.peer_state(),
+                round_trip_us: core.link.round_trip().map(|d| d.as_micros() as u64),
+                reason: core.link.last_error.clone().filter(|_| !connected),
+            },
+            counters: Counters {
+                acknowledged: load(&shared.metrics.acknowledged),
+                applied: load(&shared.metrics.applied),
+                in_flight: member.acks.len() as u64,
+                bytes_sent: load(&shared.metrics.sent),
+                bytes_received: load(&shared.metrics.received),
+                ..Counters::default()
+            },
+        }
+    }
+}
+
+impl Shared {
+    /// A poisoned lock means that a thread panicked; its data is still whole, because no panic can
+    /// happen between two changes that belong together, and going on is safer than stopping.
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: Event) {
+        let director = self.director.lock().unwrap_or_else(PoisonError::into_inner);
+        // The director outlives its senders except at the very end, when nobody listens.
+        let _ = director.send(event);
+    }
+
+    fn hello(&self, member: &Member) -> Control {
+        Control::Hello(Box::new(Hello {
+            wire_min: WIRE_VERSION_MIN,
+            wire_max: WIRE_VERSION,
+            cluster: self.hello.cluster.clone(),
+            module: self.hello.module.clone(),
+            node: self.hello.node.clone(),
+            digest: self.hello.digest,
+            record: member.record().clone(),
+            state: member.state(),
+        }))
+    }
+
+    fn send_control(&self, core: &mut Core, control: &Control) {
+        let mut out = Vec::new();
+        encode_control(&mut out, control);
+        core.link.write(Bytes::from(out));
+        core.link.flush(Instant::now());
+    }
+}

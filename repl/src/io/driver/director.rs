@@ -1,0 +1,300 @@
+//! Feeds the member machine and performs what it decides, one thing after the other.
+
+use super::super::record::RecordStore;
+use super::{Command, Event, Shared};
+use crate::control::Refusal;
+use crate::ids::Id128;
+use crate::logic::member::{Input, Output};
+use crate::wire::{Control, Hello, Reject, WIRE_VERSION, WIRE_VERSION_MIN};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// How often the machine is told that time passes.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(super) fn spawn(
+    shared: &Arc<Shared>,
+    store: RecordStore,
+    inbox: Receiver<Event>,
+    done: Sender<()>,
+) -> io::Result<()> {
+    let mut director = Director {
+        shared: shared.clone(),
+        store,
+        session: None,
+        waiters: HashMap::new(),
+        next_token: 1,
+        done,
+    };
+    let run = move || {
+        loop {
+            match inbox.recv_timeout(TICK) {
+                Ok(event) => director.on_event(event),
+                Err(RecvTimeoutError::Timeout) => director.run(Input::Tick),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if director.shared.exit.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("director".into())
+        .spawn(run)?;
+    Ok(())
+}
+
+struct Director {
+    shared: Arc<Shared>,
+    store: RecordStore,
+    /// The session the machine knows of; the link may already be at a later one.
+    session: Option<u64>,
+    waiters: HashMap<u64, Sender<Result<(), Refusal>>>,
+    next_token: u64,
+    done: Sender<()>,
+}
+
+impl Director {
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Down(session, why) => {
+                if self.session == Some(session) {
+                    self.session_down(why);
+                }
+            }
+            Event::Control(session, control) => self.on_control(session, *control),
+            Event::PeerFailed(session, errno) => {
+                if self.session == Some(session) {
+                    self.run(Input::PeerFailed { errno });
+                }
+            }
+            Event::Input(input) => self.run(input),
+            Event::Command(command, waiter) => {
+                let token = self.next_token;
+                self.next_token += 1;
+                self.waiters.insert(token, waiter);
+                self.run(match command {
+                    Command::Prim { force } => Input::Prim { token, force },
+                    Command::Second => Input::Second { token },
+                    Command::Stop => Input::Stop { token },
+                });
+            }
+        }
+    }
+
+    fn session_down(&mut self, why: String) {
+        if self.session.take().is_some() {
+            self.run(Input::SessionDown(why));
+        }
+    }
+
+    fn on_control(&mut self, session: u64, control: Control) {
+        let greeted = {
+            let core = self.shared.lock();
+            if core.session != session {
+                return;
+            }
+            core.greeted
+        };
+        match control {
+            Control::Hello(hello) if !greeted => {
+                self.session_down("the peer began a new session".into());
+                self.on_hello(session, *hello);
+            }
+            Control::Reject(reject) => {
+                let why = format!("{} refuses: {}", self.shared.hello.peer, reject.reason);
+                self.close(&why);
+            }
+            _ if !greeted => self.close("the first message was not a greeting"),
+            control => self.run(Input::Control(control)),
+        }
+    }
+
+    /// Two nodes that do not belong together, or are not configured alike, go no further.
+    fn on_hello(&mut self, session: u64, hello: Hello) {
+        if let Err(reject) = self.judge(&hello) {
+            let why = reject.reason.clone();
+            self.shared
+                .send_control(&mut self.shared.lock(), &Control::Reject(reject));
+            tracing::warn!("refused {}: {why}", self.shared.hello.peer);
+            return self.close(&why);
+        }
+        self.shared.lock().greeted = true;
+        self.session = Some(session);
+        self.shared.tree.reset_peer_ids();
+        tracing::info!("session with {}", hello.node);
+        self.run(Input::SessionUp(Box::new(hello)));
+    }
+
+    fn judge(&self, hello: &Hello) -> Result<(), Reject> {
+        let own = &self.shared.hello;
+        let reject = |code: &str, reason: String| {
+            Err(Reject {
+                code: code.to_string(),
+                reason,
+            })
+        };
+        if hello.wire_max < WIRE_VERSION_MIN || hello.wire_min > WIRE_VERSION {
+            return reject(
+                "version",
+                format!(
+                    "{} speaks versions {} to {}, {} speaks {WIRE_VERSION_MIN} to {WIRE_VERSION}",
+                    hello.node, hello.wire_min, hello.wire_max, own.node
+                ),
+            );
+        }
+        if (&hello.cluster, &hello.module) != (&own.cluster, &own.module) {
+            return reject(
+                "module",
+                format!(
+                    "{} runs module {} of cluster {}, {} runs {} of {}",
+                    hello.node, hello.module, hello.cluster, own.node, own.module, own.cluster
+                ),
+            );
+        }
+        if hello.node != own.peer {
+            return reject("node", format!("expected {}, met {}", own.peer, hello.node));
+        }
+        if hello.digest != own.digest {
+            return reject(
+                "configuration",
+                format!(
+                    "the configuration of {} differs from that of {}: compare cluster.ron and \
+                     modules/{}.ron on both nodes",
+                    hello.node, own.node, own.module
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends the session and tells the machine.
+    fn close(&mut self, why: &str) {
+        {
+            let mut core = self.shared.lock();
+            core.link.close(Instant::now(), why);
+            core.greeted = false;
+            core.rx.clear();
+        }
+        self.session_down(why.to_string());
+    }
+
+    fn run(&mut self, input: Input) {
+        let mut queue = VecDeque::from([input]);
+        while let Some(input) = queue.pop_front() {
+            let outputs = {
+                let mut core = self.shared.lock();
+                let before = (core.member.state(), core.member.readiness());
+                let outputs = core.member.handle(Instant::now(), fresh(), input);
+                let after = (core.member.state(), core.member.readiness());
+                if before != after {
+                    let reason = core.member.reason().map(ToString::to_string);
+                    tracing::info!(
+                        "{:?} {:?} -> {:?} {:?}{}",
+                        before.0,
+                        before.1,
+                        after.0,
+                        after.1,
+                        reason.map(|r| format!(": {r}")).unwrap_or_default()
+                    );
+                }
+                self.shared
+                    .applying
+                    .store(core.member.applies(), Ordering::Release);
+                outputs
+            };
+            for output in outputs {
+                self.perform(output, &mut queue);
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output, queue: &mut VecDeque<Input>) {
+        match output {
+            Output::Send(control) => {
+                self.shared.send_control(&mut self.shared.lock(), &control);
+            }
+            Output::CloseSession(why) => {
+                let mut core = self.shared.lock();
+                core.link.close(Instant::now(), &why);
+                core.greeted = false;
+                core.rx.clear();
+                drop(core);
+                if self.session.take().is_some() {
+                    queue.push_back(Input::SessionDown(why));
+                }
+            }
+            Output::Persist(record) => {
+                let result = self.store.write(&record).map_err(|e| e.to_string());
+                queue.push_back(Input::Persisted(result));
+            }
+            Output::Gate(gate) => {
+                self.shared.tree.set_gate(gate);
+                queue.push_back(Input::Gated);
+            }
+            Output::CompleteAll => self.end_waiting(Ok(())),
+            Output::FailAll => self.end_waiting(Err(libc::EIO)),
+            Output::TakeDigest => {
+                self.aside("digest", |shared| Input::Digest(shared.tree.digest()));
+            }
+            Output::Flush => self.aside("flush", |shared| Input::Flushed(shared.tree.flush())),
+            Output::Resolve { token, result } => {
+                if let Some(waiter) = self.waiters.remove(&token) {
+                    // The one who asked may have gone.
+                    let _ = waiter.send(result);
+                }
+            }
+            Output::Exit => {
+                self.shared.exit.store(true, Ordering::Relaxed);
+                let _ = self.done.send(());
+            }
+        }
+    }
+
+    /// Answers every operation that waits for the peer.
+    fn end_waiting(&self, result: Result<(), i32>) {
+        let completions = {
+            let mut core = self.shared.lock();
+            core.member.acks.drain();
+            std::mem::take(&mut core.completions)
+        };
+        let count = completions.len() as u64;
+        for done in completions.into_values() {
+            done(result);
+        }
+        if result.is_ok() {
+            self.shared
+                .metrics
+                .acknowledged
+                .fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Something that takes long, in a thread of its own; its result comes back as an input.
+    fn aside(&self, name: &str, work: impl FnOnce(&Shared) -> Input + Send + 'static) {
+        let shared = self.shared.clone();
+        let run = move || {
+            let input = work(&shared);
+            shared.tell(Event::Input(input));
+        };
+        if let Err(e) = std::thread::Builder::new().name(name.into()).spawn(run) {
+            tracing::error!("thread {name}: {e}");
+        }
+    }
+}
+
+/// Two fresh ids from the kernel's random source.
+fn fresh() -> [Id128; 2] {
+    let mut bytes = [0u8; 32];
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    assert_eq!(n, 32, "getrandom returns up to 256 bytes whole");
+    let mut ids = [Id128::default(); 2];
+    ids[0].0.copy_from_slice(&bytes[..16]);
+    ids[1].0.copy_from_slice(&bytes[16..]);
+    ids
+}

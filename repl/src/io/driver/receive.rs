@@ -1,0 +1,336 @@
+//! Receiving: packets to frames, acknowledgements to answers, operations to the tree.
+
+use super::super::link::LinkEvent;
+use super::{Completion, Core, Event, Shared};
+use crate::ids::{DirId, OpSeq};
+use crate::logic::acks::AckOutcome;
+use crate::logic::member::Input;
+use crate::op::Op;
+use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack};
+use bytes::Bytes;
+use quinn_udp::RecvMeta;
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Largest batch the kernel hands over at once, bytes.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// What one lock of the core took out of it.
+struct Batch {
+    session: u64,
+    /// Whole frames, in order.
+    frames: Vec<u8>,
+    events: Vec<Event>,
+}
+
+/// A sync of the peer's that waits for a thread.
+struct SyncJob {
+    session: u64,
+    seq: OpSeq,
+    dir: DirId,
+    op: Op<'static>,
+}
+
+#[derive(Default)]
+struct SyncQueue {
+    jobs: Mutex<VecDeque<SyncJob>>,
+    wake: Condvar,
+}
+
+pub(super) fn spawn(shared: &Arc<Shared>, receivers: usize, syncers: usize) -> io::Result<()> {
+    let queue = Arc::new(SyncQueue::default());
+    let lead = Arc::new(Mutex::new(vec![0u8; RECEIVE_BUFFER]));
+    for n in 0..receivers {
+        let (shared, lead, queue) = (shared.clone(), lead.clone(), queue.clone());
+        let run = move || {
+            while !shared.exit.load(Ordering::Relaxed) {
+                let own = {
+                    let mut buffer = lead.lock().unwrap_or_else(PoisonError::into_inner);
+                    shared.lead(&mut buffer, &queue)
+                };
+                if let Some(job) = own {
+                    shared.run_sync(job);
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(format!("receive-{n}"))
+            .spawn(run)?;
+    }
+    for n in 0..syncers {
+        let (shared, queue) = (shared.clone(), queue.clone());
+        let run = move || {
+            while !shared.exit.load(Ordering::Relaxed) {
+                let mut jobs = queue.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                while jobs.is_empty() {
+                    jobs = queue
+                        .wake
+                        .wait(jobs)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                let job = jobs.pop_front();
+                drop(jobs);
+                if let Some(job) = job {
+                    shared.run_sync(job);
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(format!("sync-{n}"))
+            .spawn(run)?;
+    }
+    Ok(())
+}
+
+/// Cuts whole frames off the front.
+fn take_frames(rx: &mut Vec<u8>) -> Result<Vec<u8>, WireError> {
+    let mut end = 0;
+    while let Some(head) = rx[end..].first_chunk::<HEADER>() {
+        let next = end + HEADER + FrameHeader::parse(head)?.body_len;
+        if next > rx.len() {
+            break;
+        }
+        end = next;
+    }
+    if end == rx.len() {
+        return Ok(std::mem::take(rx));
+    }
+    let rest = rx.split_off(end);
+    Ok(std::mem::replace(rx, rest))
+}
+
+impl Shared {
+    /// Leads until there is a sync to do, which is returned with the lead given up.
+    fn lead(&self, buffer: &mut [u8], queue: &SyncQueue) -> Option<SyncJob> {
+        loop {
+            let mut meta = [RecvMeta::default()];
+            let received = {
+                let mut slices = [IoSliceMut::new(buffer)];
+                self.socket
+                    .state
+                    .recv((&self.socket.udp).into(), &mut slices, &mut meta)
+            };
+            if self.exit.load(Ordering::Relaxed) {
+                return None;
+            }
+            if !matches!(received, Ok(n) if n > 0) {
+                // Errors of a UDP socket (an unreachable peer) concern one datagram, which is lost.
+                continue;
+            }
+            self.busy.store(true, Ordering::Relaxed);
+            let now = Instant::now();
+            let batch = {
+                let mut core = self.lock();
+                let mut events = Vec::new();
+                core.link.receive(now, &meta[0], buffer, &mut events);
+                if !core.link.is_full() {
+                    self.room.notify_all();
+                }
+                self.absorb_frames(&mut core, events)
+            };
+            let mut syncs = self.dispatch(batch);
+            let own = syncs.pop();
+            if !syncs.is_empty() {
+                let mut jobs = queue.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                jobs.extend(syncs);
+                queue.wake.notify_all();
+            }
+            // Acknowledgements of packets and window updates, after everybody was answered.
+            self.lock().link.flush(Instant::now());
+            if own.is_some() {
+                return own;
+            }
+        }
+    }
+
+    /// Turns link events into news for the director; stream bytes are kept. Under the core's lock.
+    pub(super) fn absorb(&self, core: &mut Core, link_events: Vec<LinkEvent>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for event in link_events {
+            match event {
+                LinkEvent::Up => {
+                    core.rx.clear();
+                    core.session += 1;
+                    core.greeted = false;
+                    let hello = self.hello(&core.member);
+                    self.send_control(core, &hello);
+                }
+                LinkEvent::Down(why) => {
+                    core.rx.clear();
+                    core.greeted = false;
+                    events.push(Event::Down(core.session, why));
+                }
+                LinkEvent::Data(bytes) => {
+                    self.metrics
+                        .received
+                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    core.rx.extend_from_slice(&bytes);
+                }
+            }
+        }
+        events
+    }
+
+    /// As [`Self::absorb`], and the whole frames that have arrived.
+    fn absorb_frames(&self, core: &mut Core, link_events: Vec<LinkEvent>) -> Batch {
+        let mut events = self.absorb(core, link_events);
+        let frames = take_frames(&mut core.rx).unwrap_or_else(|e| {
+            events.push(self.violation(core, &e.to_string()));
+            Vec::new()
+        });
+        Batch {
+            session: core.session,
+            frames,
+            events,
+        }
+    }
+
+    /// The peer broke the protocol: the session ends, the daemon goes on.
+    fn violation(&self, core: &mut Core, why: &str) -> Event {
+        core.rx.clear();
+        core.greeted = false;
+        core.link.close(Instant::now(), why);
+        Event::Down(core.session, why.to_string())
+    }
+
+    /// Acts on a batch without the core's lock; returns the syncs in it.
+    fn dispatch(&self, batch: Batch) -> Vec<SyncJob> {
+        for event in batch.events {
+            self.tell(event);
+        }
+        let mut replies = Vec::new();
+        let mut syncs = Vec::new();
+        let mut rest = &batch.frames[..];
+        while let Some(head) = rest.first_chunk::<HEADER>() {
+            let handled = FrameHeader::parse(head).and_then(|header| {
+                let (frame, tail) = rest.split_at(HEADER + header.body_len);
+                rest = tail;
+                self.handle_frame(batch.session, frame, &mut replies, &mut syncs)
+            });
+            if let Err(e) = handled {
+                let event = self.violation(&mut self.lock(), &e.to_string());
+                self.tell(event);
+                return Vec::new();
+            }
+        }
+        if !replies.is_empty() {
+            let mut core = self.lock();
+            if core.session == batch.session {
+                core.link.write(Bytes::from(replies));
+                core.link.flush(Instant::now());
+            }
+        }
+        syncs
+    }
+
+    fn handle_frame(
+        &self,
+        session: u64,
+        frame: &[u8],
+        replies: &mut Vec<u8>,
+        syncs: &mut Vec<SyncJob>,
+    ) -> Result<(), WireError> {
+        let (head, body) = frame
+            .split_first_chunk::<HEADER>()
+            .ok_or(WireError::Short)?;
+        let decoded = FrameHeader::parse(head)?.decode(body)?;
+        match decoded.message {
+            Message::Ack { errno } => {
+                if let Some(done) = self.acknowledged(session, decoded.seq, errno) {
+                    done(Ok(()));
+                }
+            }
+            Message::Control(control) => self.tell(Event::Control(session, control)),
+            Message::Op { .. } if !self.applying.load(Ordering::Acquire) => {}
+            Message::Op { dir, op, stamps } => {
+                let errno = self.apply(&op, || self.tree.apply(dir, &op, stamps.as_slice()));
+                match op.sync_part() {
+                    Some(op) if errno == 0 => {
+                        syncs.push(SyncJob {
+                            session,
+                            seq: decoded.seq,
+                            dir,
+                            op,
+                        });
+                    }
+                    _ if op.is_acknowledged() => encode_ack(replies, decoded.seq, errno),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&self, session: u64, seq: OpSeq, errno: i32) -> Option<Completion> {
+        let mut core = self.lock();
+        if core.session != session {
+            return None;
+        }
+        match core.member.acks.acknowledge(seq, errno) {
+            AckOutcome::Complete => {
+                self.metrics.acknowledged.fetch_add(1, Ordering::Relaxed);
+                core.completions.remove(&seq)
+            }
+            AckOutcome::PeerFailed { errno } => {
+                self.tell(Event::PeerFailed(session, errno));
+                None
+            }
+            AckOutcome::Unknown => None,
+        }
+    }
+
+    /// Applies one operation; after a failure nothing more is applied in this session.
+    fn apply(&self, op: &Op<'_>, work: impl FnOnce() -> Result<(), i32>) -> i32 {
+        match work() {
+            Ok(()) => {
+                self.metrics.applied.fetch_add(1, Ordering::Relaxed);
+                0
+            }
+            Err(errno) => {
+                self.applying.store(false, Ordering::Release);
+                let error = io::Error::from_raw_os_error(errno);
+                let what = format!("{}: {error}", describe(op));
+                tracing::error!("operation of the peer failed here: {what}");
+                self.tell(Event::Input(Input::ApplyFailed { what }));
+                errno
+            }
+        }
+    }
+
+    fn run_sync(&self, job: SyncJob) {
+        let errno = self.apply(&job.op, || self.tree.sync(job.dir, &job.op));
+        let mut reply = Vec::with_capacity(HEADER + 4);
+        encode_ack(&mut reply, job.seq, errno);
+        let mut core = self.lock();
+        if core.session == job.session {
+            core.link.write(Bytes::from(reply));
+            core.link.flush(Instant::now());
+        }
+    }
+}
+
+fn describe(op: &Op<'_>) -> String {
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    match op {
+        Op::Make { name, .. } => format!("create {}", text(name)),
+        Op::Link { name, .. } => format!("link {}", text(name)),
+        Op::Unlink { name, .. } => format!("unlink {}", text(name)),
+        Op::Rmdir { name, .. } => format!("rmdir {}", text(name)),
+        Op::Rename { name, new_name, .. } => {
+            format!("rename {} to {}", text(name), text(new_name))
+        }
+        Op::Bind { name, .. } => format!("find {}", text(name)),
+        Op::Write { offset, data, .. } => format!("write {} bytes at {offset}", data.len()),
+        Op::Fallocate { .. } => "fallocate".into(),
+        Op::SetAttr { .. } => "set attributes".into(),
+        Op::SetXattr { name, .. } => format!("set attribute {}", text(name)),
+        Op::RemoveXattr { name, .. } => format!("remove attribute {}", text(name)),
+        Op::SetFlags { .. } => "set inode flags".into(),
+        Op::Fsync { .. } => "fsync".into(),
+        Op::SyncAll => "sync".into(),
+        Op::Unbind { .. } => "forget".into(),
+    }
+}

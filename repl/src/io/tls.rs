@@ -1,0 +1,152 @@
+//! Mutual TLS 1.3 between the nodes, with the cluster's own authority: a node is whom its
+//! certificate names, and only nodes of the cluster get as far as the first frame.
+
+use crate::limits::{KEEP_ALIVE, LINK_IDLE, SEND_WINDOW};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::{
+    AckFrequencyConfig, ClientConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig, VarInt, congestion,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Protocol name offered in the handshake; a node that speaks something else is refused there.
+const ALPN: &[u8] = b"tandem/1";
+
+/// What is wrong with the key material.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    #[error("{what} is not valid PEM: {why}; issue the node's certificate again")]
+    Pem { what: &'static str, why: String },
+    #[error("certificate and key are not usable: {0}; issue the node's certificate again")]
+    Unusable(String),
+}
+
+/// Endpoint configurations of one node.
+pub struct Tls {
+    pub client: ClientConfig,
+    pub server: Arc<ServerConfig>,
+}
+
+/// PEM texts of the cluster's authority, this node's certificate and its key.
+#[derive(Clone, Copy)]
+pub struct Pem<'a> {
+    pub ca: &'a str,
+    pub cert: &'a str,
+    pub key: &'a str,
+}
+
+impl Tls {
+    /// Builds both ends' configuration.
+    ///
+    /// # Errors
+    /// PEM that does not parse, or a key that does not fit its certificate.
+    pub fn new(pem: Pem<'_>) -> Result<Self, TlsError> {
+        let unusable = |e: &dyn std::fmt::Display| TlsError::Unusable(e.to_string());
+        let mut roots = RootCertStore::empty();
+        for cert in certificates("the authority's certificate", pem.ca)? {
+            roots.add(cert).map_err(|e| unusable(&e))?;
+        }
+        let roots = Arc::new(roots);
+        let chain = certificates("the node's certificate", pem.cert)?;
+        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|e| TlsError::Pem {
+            what: "the node's key",
+            why: e.to_string(),
+        })?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls13 = &[&rustls::version::TLS13];
+
+        let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(tls13)
+            .map_err(|e| unusable(&e))?
+            .with_root_certificates(roots.clone())
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|e| unusable(&e))?;
+        client.alpn_protocols = vec![ALPN.to_vec()];
+
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .map_err(|e| unusable(&e))?;
+        let mut server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(tls13)
+            .map_err(|e| unusable(&e))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|e| unusable(&e))?;
+        server.alpn_protocols = vec![ALPN.to_vec()];
+
+        let transport = Arc::new(transport());
+        let client = QuicClientConfig::try_from(client).map_err(|e| unusable(&e))?;
+        let mut client = ClientConfig::new(Arc::new(client));
+        client.transport_config(transport.clone());
+        let server = QuicServerConfig::try_from(server).map_err(|e| unusable(&e))?;
+        let mut server = ServerConfig::with_crypto(Arc::new(server));
+        server.transport_config(transport).migration(false);
+        Ok(Self {
+            client,
+            server: Arc::new(server),
+        })
+    }
+}
+
+/// Whether the certificate chain a peer presented names `node`.
+pub fn names_node(chain: &[CertificateDer<'_>], node: &str) -> bool {
+    let Some(cert) = chain.first() else {
+        return false;
+    };
+    let Ok(cert) = webpki::EndEntityCert::try_from(cert) else {
+        return false;
+    };
+    let Ok(name) = ServerName::try_from(node) else {
+        return false;
+    };
+    cert.verify_is_valid_for_subject_name(&name).is_ok()
+}
+
+fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = |why: String| TlsError::Pem { what, why };
+    let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let certs = certs.map_err(|e| bad(e.to_string()))?;
+    if certs.is_empty() {
+        Err(bad("it holds no certificate".into()))
+    } else {
+        Ok(certs)
+    }
+}
+
+/// A dedicated replication link: few acknowledgement packets (their delay would otherwise be added
+/// to the loss timer), a large first window (no slow start after idle), packets up to 6,500 bytes
+/// where the path carries them. Ten such packets still fit one segmented send of 64 KiB; larger ones
+/// are refused by the kernel and would count as lost.
+fn transport() -> TransportConfig {
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(10));
+    acks.max_ack_delay(Some(Duration::from_millis(2)));
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(6500).interval(Duration::from_secs(60));
+    let mut cubic = congestion::CubicConfig::default();
+    cubic.initial_window(8 * 1024 * 1024);
+    let window = VarInt::from_u64(SEND_WINDOW).expect("the window is far below 2^62");
+    let idle = IdleTimeout::try_from(LINK_IDLE).expect("seconds fit");
+
+    let mut t = TransportConfig::default();
+    t.max_concurrent_bidi_streams(VarInt::from_u32(4))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(SEND_WINDOW)
+        .send_fairness(false)
+        .initial_rtt(Duration::from_millis(2))
+        .ack_frequency_config(Some(acks))
+        .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(cubic))
+        .datagram_receive_buffer_size(None);
+    t
+}

@@ -1,0 +1,340 @@
+//! One node's part in the pair: its role, its session with the peer, and who must hold a write.
+//!
+//! Roles are taken by hand here (`prim`, `second`, `stop`). What the machine guards:
+//! * an operation counts as acknowledged only when every node of the recorded set holds it (I1);
+//! * the set shrinks durably before the next acknowledgement (I4) and grows only after both replicas
+//!   were compared while writes stood still, source's record first, target's second (I5);
+//! * a replica that is known to be old, or was left in order, does not serve unasked (I3).
+//!
+//! The driver feeds inputs in order and performs the outputs of each in order; `Persist`, `Gate`,
+//! `Flush` and `TakeDigest` answer with an input of their own. Handlers of inputs are in
+//! [`super::member`]'s children: `commands` (the operator), `join` (growing), `session` (the rest).
+
+mod commands;
+mod join;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use super::acks::Acks;
+use super::record::{Record, Relation};
+use crate::control::{Readiness, Refusal, State};
+use crate::ids::Id128;
+use crate::wire::{Control, Hello};
+use std::time::{Duration, Instant};
+
+/// What may happen.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A session with the peer stands; its greeting was accepted.
+    SessionUp(Box<Hello>),
+    SessionDown(String),
+    Control(Control),
+    /// The operator's word; `token` comes back in [`Output::Resolve`].
+    Prim {
+        token: u64,
+        force: bool,
+    },
+    Second {
+        token: u64,
+    },
+    Stop {
+        token: u64,
+    },
+    /// The last [`Output::Persist`] is on stable storage, or could not be written.
+    Persisted(Result<(), String>),
+    /// The last [`Output::Gate`] holds: no operation admitted under the old one is unfinished here.
+    Gated,
+    Digest(Result<[u8; 32], String>),
+    Flushed(Result<(), String>),
+    /// The peer answered an operation with an error.
+    PeerFailed {
+        errno: i32,
+    },
+    /// This node could not apply an operation of the peer.
+    ApplyFailed {
+        what: String,
+    },
+    /// Time passes.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Send(Control),
+    CloseSession(String),
+    Persist(Box<Record>),
+    Gate(Gate),
+    /// Answer every waiting operation: the set no longer holds the peer, durably.
+    CompleteAll,
+    /// Answer every waiting operation with an error: this node can keep no promise any more.
+    FailAll,
+    TakeDigest,
+    /// Bring everything applied to stable storage.
+    Flush,
+    Resolve {
+        token: u64,
+        result: Result<(), Refusal>,
+    },
+    Exit,
+}
+
+/// What a change of the tree meets at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Refused with `EROFS`.
+    ReadOnly,
+    /// Waits, for a bounded time.
+    Frozen,
+    /// Done here, answered at once.
+    Alone,
+    /// Done here and on the peer.
+    Replicated,
+}
+
+/// Where the node stands. Names of waits say what ends them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Wait,
+    /// Record of a new epoch is being written; then Alone.
+    Starting {
+        token: u64,
+    },
+    Alone,
+    /// Writes stand still, both trees are compared.
+    Comparing {
+        mine: Option<[u8; 32]>,
+        theirs: Option<[u8; 32]>,
+    },
+    /// Record with both is being written here, then there.
+    Growing {
+        record: Box<Record>,
+        sent: bool,
+    },
+    Prim,
+    /// Writes stand still, the record without the peer is being written.
+    Shrinking {
+        record: Box<Record>,
+        heard: bool,
+    },
+    /// Asked to join, not in the set.
+    Following,
+    /// In the peer's new set, own record is being written after a flush.
+    Adopting {
+        record: Box<Record>,
+        flushed: bool,
+    },
+    Second,
+    /// Stale mark is being written.
+    Spoiling,
+    Leaving {
+        token: u64,
+        stage: Leave,
+        served: bool,
+    },
+    Gone,
+}
+
+/// Steps of a clean stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Drain,
+    Flush,
+    Persist,
+    Tell,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    peer_record: Record,
+    peer_state: State,
+}
+
+/// The machine. See the module's opening.
+#[derive(Debug)]
+pub struct Member {
+    local: String,
+    peer: String,
+    boot: Id128,
+    stall_limit: Duration,
+    record: Record,
+    phase: Phase,
+    since: Instant,
+    session: Option<Session>,
+    wants_second: bool,
+    /// Whose `second` command waits for the join.
+    second_token: Option<u64>,
+    reason: Option<Refusal>,
+    pub acks: Acks,
+    /// Two fresh random ids for this input.
+    fresh: [Id128; 2],
+    now: Instant,
+    out: Vec<Output>,
+}
+
+impl Member {
+    /// A member with the record found on disk. Serves nothing until told.
+    pub fn new(
+        (local, peer): (String, String),
+        stall_limit: Duration,
+        (record, boot): (Record, Id128),
+        now: Instant,
+    ) -> Self {
+        let mut member = Self {
+            local,
+            peer,
+            boot,
+            stall_limit,
+            record,
+            phase: Phase::Wait,
+            since: now,
+            session: None,
+            wants_second: false,
+            second_token: None,
+            reason: None,
+            acks: Acks::default(),
+            fresh: [Id128::default(); 2],
+            now,
+            out: Vec::new(),
+        };
+        member.reason = Some(member.idle_reason());
+        member
+    }
+
+    /// Takes one input; `fresh` are two new random ids. Returns what to do, in order.
+    pub fn handle(&mut self, now: Instant, fresh: [Id128; 2], input: Input) -> Vec<Output> {
+        self.now = now;
+        self.fresh = fresh;
+        match input {
+            Input::SessionUp(hello) => self.on_session_up(*hello),
+            Input::SessionDown(why) => self.on_session_down(&why),
+            Input::Control(control) => self.on_control(control),
+            Input::Prim { token, force } => self.on_prim(token, force),
+            Input::Second { token } => self.on_second(token),
+            Input::Stop { token } => self.on_stop(token),
+            Input::Persisted(result) => self.on_persisted(result),
+            Input::Gated => self.on_gated(),
+            Input::Digest(result) => self.on_digest(result),
+            Input::Flushed(result) => self.on_flushed(result),
+            Input::PeerFailed { errno } => {
+                let why = format!("{} could not apply an operation: errno {errno}", self.peer);
+                self.drop_peer(&why);
+            }
+            Input::ApplyFailed { what } => self.on_apply_failed(&what),
+            Input::Tick => self.on_tick(),
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// State as the operator sees it.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Alone | Phase::Comparing { .. } | Phase::Growing { .. } => State::Alone,
+            Phase::Shrinking { .. } => State::Alone,
+            Phase::Prim => State::Prim,
+            Phase::Second => State::Second,
+            Phase::Wait | Phase::Starting { .. } | Phase::Spoiling => State::Wait,
+            Phase::Following | Phase::Adopting { .. } => State::Second,
+            Phase::Leaving { served: true, .. } => State::Prim,
+            Phase::Leaving { .. } => State::Second,
+            Phase::Gone => State::Stop,
+        }
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        match self.phase {
+            Phase::Alone | Phase::Prim | Phase::Second => Readiness::Ready,
+            Phase::Wait if !self.wants_second || self.reason.is_some() => Readiness::NotReady,
+            Phase::Gone => Readiness::NotReady,
+            _ => Readiness::Transient,
+        }
+    }
+
+    /// Why the node is not Ready; also the reason a serving node is without its peer.
+    pub fn reason(&self) -> Option<&Refusal> {
+        self.reason.as_ref()
+    }
+
+    pub fn peer_state(&self) -> Option<State> {
+        self.session.as_ref().map(|s| s.peer_state)
+    }
+
+    /// Whether operations of the peer may be applied now.
+    pub fn applies(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Following | Phase::Adopting { .. } | Phase::Second
+        )
+    }
+
+    fn serves(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Alone
+                | Phase::Comparing { .. }
+                | Phase::Growing { .. }
+                | Phase::Prim
+                | Phase::Shrinking { .. }
+                | Phase::Starting { .. }
+        )
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        let before = self.state();
+        self.phase = phase;
+        self.since = self.now;
+        let state = self.state();
+        if state != before && self.session.is_some() {
+            let record = Box::new(self.record.clone());
+            self.out.push(Output::Send(Control::State(state, record)));
+        }
+    }
+
+    fn persist(&mut self, mut record: Record) {
+        record.boot = self.boot;
+        self.out.push(Output::Persist(Box::new(record)));
+    }
+
+    fn relation(&self) -> Option<Relation> {
+        self.session
+            .as_ref()
+            .map(|s| self.record.relation(&s.peer_record))
+    }
+
+    fn resolve(&mut self, token: u64, result: Result<(), Refusal>) {
+        self.out.push(Output::Resolve { token, result });
+    }
+
+    /// What a waiting node tells the operator.
+    fn idle_reason(&self) -> Refusal {
+        let record = &self.record;
+        if record.stale {
+            Refusal::new(
+                "stale",
+                "this replica is known to lack acknowledged writes",
+                format!("start {} and follow it with `tandem second`", self.peer),
+            )
+        } else if record.epoch.is_none() {
+            Refusal::new(
+                "never-synchronised",
+                "the replicas were never synchronised",
+                "run `tandem prim` on the node with the good data, `tandem second` on the other",
+            )
+        } else {
+            Refusal::new(
+                "no-role",
+                "the node was not told whether to serve",
+                "run `tandem prim` here to serve, or `tandem second` to follow the peer",
+            )
+        }
+    }
+
+    fn two_in_set(&self) -> bool {
+        self.record.set_has(&self.local) && self.record.set_has(&self.peer)
+    }
+}

@@ -1,0 +1,11 @@
+//! What replication decides. Nothing here reads a clock, a file, a socket or a random source:
+//! inputs and the time come in, outputs go out, so that a whole cluster can run in one test thread.
+//!
+//! * [`record`]: what a node durably knows about its replica.
+//! * [`acks`]: which operations wait for the peer, and since when.
+//! * [`member`]: one node's part in the pair: role, session, growing and shrinking the in-sync set.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod acks;
+pub mod member;
+pub mod record;

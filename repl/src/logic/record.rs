@@ -1,0 +1,190 @@
+//! A node's durable knowledge of its replica, and what two such records say about each other.
+//!
+//! An epoch is a period in which one server and one fixed set of nodes acknowledge writes. Its id is
+//! random; whether one replica contains all of another's acknowledged writes is decided by ancestry
+//! (is the other's epoch in my list of ended ones?), never by the number alone, which is for people.
+
+use crate::ids::Id128;
+use serde::{Deserialize, Serialize};
+
+/// Ended epochs remembered, the newest kept. A node away for more changes of the set than this is
+/// no longer recognised as an ancestor and is refused, never guessed.
+pub const MAX_ENDED: usize = 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    pub number: u64,
+    pub id: Id128,
+    /// The epoch this one followed; all zero for the first.
+    pub parent: Id128,
+    /// Names of the nodes that must hold a write before it is acknowledged; sorted.
+    pub set: Vec<String>,
+}
+
+/// Durable state of one node of one module.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// All zero until the volume's first epoch.
+    pub volume: Id128,
+    pub epoch: Option<Epoch>,
+    /// Ids of the epochs that ended before `epoch`, oldest first.
+    pub ended: Vec<Id128>,
+    /// The daemon ended in order, nothing was in flight.
+    pub clean: bool,
+    /// This copy was good when I left; I promised not to serve alone.
+    pub left: bool,
+    /// This copy is not good.
+    pub stale: bool,
+    /// I served last.
+    pub served: bool,
+    /// Boot in which this was written.
+    pub boot: Id128,
+}
+
+/// What two records say, seen from the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// Neither has ever been synchronised.
+    BothFresh,
+    LocalFresh,
+    PeerFresh,
+    /// Different volumes: never merge (V1).
+    Foreign,
+    Same,
+    /// The peer's replica contains this one's acknowledged writes.
+    PeerNewer,
+    LocalNewer,
+    /// Each has an epoch the other does not know (V7, V9), or claims impossible (V8).
+    Diverged,
+}
+
+impl Record {
+    /// Compares ancestry. `a.relation(b)` and `b.relation(a)` are mirror images (I7).
+    pub fn relation(&self, peer: &Self) -> Relation {
+        let (local, remote) = match (&self.epoch, &peer.epoch) {
+            (None, None) => return Relation::BothFresh,
+            (None, Some(_)) => return Relation::LocalFresh,
+            (Some(_), None) => return Relation::PeerFresh,
+            (Some(l), Some(r)) => (l, r),
+        };
+        if self.volume != peer.volume {
+            return Relation::Foreign;
+        }
+        if local.id == remote.id {
+            return if local == remote {
+                Relation::Same
+            } else {
+                Relation::Diverged
+            };
+        }
+        match (
+            self.ended.contains(&remote.id),
+            peer.ended.contains(&local.id),
+        ) {
+            (true, false) => Relation::LocalNewer,
+            (false, true) => Relation::PeerNewer,
+            (false, false) | (true, true) => Relation::Diverged,
+        }
+    }
+
+    /// The record of a new epoch after this one's, served by this node with the given set.
+    pub fn next_epoch(&self, id: Id128, volume: Id128, mut set: Vec<String>) -> Self {
+        set.sort();
+        let mut next = self.clone();
+        let (number, parent) = match &self.epoch {
+            Some(e) => (e.number + 1, e.id),
+            None => (1, Id128::default()),
+        };
+        if self.epoch.is_some() {
+            next.ended.push(parent);
+            let surplus = next.ended.len().saturating_sub(MAX_ENDED);
+            next.ended.drain(..surplus);
+        } else {
+            next.volume = volume;
+        }
+        next.epoch = Some(Epoch {
+            number,
+            id,
+            parent,
+            set,
+        });
+        next.clean = false;
+        next.left = false;
+        next.stale = false;
+        next.served = true;
+        next
+    }
+
+    /// Whether `node` must hold a write of this record's epoch.
+    pub fn set_has(&self, node: &str) -> bool {
+        self.epoch
+            .as_ref()
+            .is_some_and(|e| e.set.iter().any(|n| n == node))
+    }
+
+    pub fn set_size(&self) -> usize {
+        self.epoch.as_ref().map_or(0, |e| e.set.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> Id128 {
+        Id128([n; 16])
+    }
+
+    fn mirror(r: Relation) -> Relation {
+        match r {
+            Relation::LocalFresh => Relation::PeerFresh,
+            Relation::PeerFresh => Relation::LocalFresh,
+            Relation::PeerNewer => Relation::LocalNewer,
+            Relation::LocalNewer => Relation::PeerNewer,
+            other => other,
+        }
+    }
+
+    #[test]
+    fn relation_is_symmetric_over_a_family_of_records() {
+        let fresh = Record::default();
+        let first = fresh.next_epoch(id(1), id(9), vec!["a".into(), "b".into()]);
+        let at_a = first.next_epoch(id(2), id(0), vec!["a".into()]);
+        let at_a_later = at_a.next_epoch(id(3), id(0), vec!["a".into(), "b".into()]);
+        let at_b = first.next_epoch(id(4), id(0), vec!["b".into()]);
+        let foreign = fresh.next_epoch(id(5), id(8), vec!["a".into()]);
+        let family = [&fresh, &first, &at_a, &at_a_later, &at_b, &foreign];
+        for x in family {
+            for y in family {
+                assert_eq!(x.relation(y), mirror(y.relation(x)), "I7: {x:?} {y:?}");
+            }
+        }
+        assert_eq!(first.relation(&at_a_later), Relation::PeerNewer);
+        assert_eq!(at_a.relation(&at_b), Relation::Diverged);
+        assert_eq!(at_a.relation(&foreign), Relation::Foreign);
+        assert_eq!(first.relation(&first.clone()), Relation::Same);
+        assert_eq!(fresh.relation(&foreign), Relation::LocalFresh);
+    }
+
+    #[test]
+    fn same_epoch_with_different_sets_is_never_the_same() {
+        let a = Record::default().next_epoch(id(1), id(9), vec!["a".into(), "b".into()]);
+        let mut b = a.clone();
+        if let Some(e) = &mut b.epoch {
+            e.set.pop();
+        }
+        assert_eq!(a.relation(&b), Relation::Diverged);
+    }
+
+    #[test]
+    fn ended_list_is_bounded_and_keeps_the_newest() {
+        let mut r = Record::default();
+        for n in 0..(MAX_ENDED + 50) {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&(n as u64 + 1).to_le_bytes());
+            r = r.next_epoch(Id128(bytes), id(9), vec!["a".into()]);
+        }
+        assert_eq!(r.ended.len(), MAX_ENDED);
+        assert_eq!(r.ended.last(), r.epoch.as_ref().map(|e| &e.parent));
+    }
+}

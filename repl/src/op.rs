@@ -1,0 +1,198 @@
+//! Everything that can change a tree. The same operation is applied here and on the peer, by the
+//! same code, so it carries all that decides its effect: the caller's identity, umask and flags.
+//!
+//! Files are named by [`FileId`]; the first operation on a file in a session is preceded by
+//! [`Op::Bind`], which tells the peer where that file is. So an operation needs no path, and the
+//! rename of an ancestor cannot lead it astray.
+
+use crate::ids::FileId;
+
+/// Whose rights an operation is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cred {
+    pub uid: u32,
+    pub gid: u32,
+    /// The caller may not keep set-user-id bits (it lacks `CAP_FSETID`): they are cleared as a
+    /// local file system would.
+    pub drop_privileges: bool,
+}
+
+/// Seconds and nanoseconds since 1970, seconds may be negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Timespec {
+    pub sec: i64,
+    pub nsec: u32,
+}
+
+/// A time to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TimeSet {
+    #[default]
+    Keep,
+    Now,
+    To(Timespec),
+}
+
+/// The times a file has on the serving node after an operation. They travel with it, so that the
+/// replicas agree to the nanosecond although their clocks do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub id: FileId,
+    pub atime: Timespec,
+    pub mtime: Timespec,
+}
+
+/// What [`Op::Make`] makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    File,
+    Directory,
+    Symlink(&'a [u8]),
+    /// Fifo, socket or device: `S_IFMT` bits and device number.
+    Node {
+        format: u32,
+        rdev: u32,
+    },
+}
+
+/// How far a write must be on disk when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    #[default]
+    Memory,
+    /// As after `fdatasync` (`O_DSYNC`).
+    Data,
+    /// As after `fsync` (`O_SYNC`).
+    File,
+}
+
+/// Attributes to be set; `None` and [`TimeSet::Keep`] leave them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AttrSet {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub size: Option<u64>,
+    pub atime: TimeSet,
+    pub mtime: TimeSet,
+}
+
+/// One change of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// From now on `id` is the entry `name` of `parent`. Changes nothing.
+    Bind {
+        id: FileId,
+        parent: FileId,
+        name: &'a [u8],
+    },
+    /// `id` will not be used again. Changes nothing.
+    Unbind {
+        id: FileId,
+    },
+    Make {
+        id: FileId,
+        parent: FileId,
+        name: &'a [u8],
+        kind: Kind<'a>,
+        mode: u32,
+        umask: u32,
+        cred: Cred,
+    },
+    Link {
+        id: FileId,
+        parent: FileId,
+        name: &'a [u8],
+    },
+    Unlink {
+        parent: FileId,
+        name: &'a [u8],
+    },
+    Rmdir {
+        parent: FileId,
+        name: &'a [u8],
+    },
+    /// `flags` as of `renameat2`.
+    Rename {
+        parent: FileId,
+        name: &'a [u8],
+        new_parent: FileId,
+        new_name: &'a [u8],
+        flags: u32,
+    },
+    Write {
+        id: FileId,
+        offset: u64,
+        data: &'a [u8],
+        durability: Durability,
+        cred: Cred,
+    },
+    /// `mode` as of `fallocate`.
+    Fallocate {
+        id: FileId,
+        mode: i32,
+        offset: u64,
+        len: u64,
+        cred: Cred,
+    },
+    SetAttr {
+        id: FileId,
+        set: AttrSet,
+        cred: Cred,
+    },
+    /// `flags` as of `setxattr`.
+    SetXattr {
+        id: FileId,
+        name: &'a [u8],
+        value: &'a [u8],
+        flags: i32,
+    },
+    RemoveXattr {
+        id: FileId,
+        name: &'a [u8],
+    },
+    /// Inode flags as of `FS_IOC_SETFLAGS`.
+    SetFlags {
+        id: FileId,
+        flags: u32,
+    },
+    Fsync {
+        id: FileId,
+        data_only: bool,
+    },
+    /// Everything of the directory to stable storage.
+    SyncAll,
+}
+
+impl Op<'_> {
+    /// What must reach the disk before the operation is answered, beyond applying it. It is done
+    /// aside, because others should not wait behind it.
+    pub fn sync_part(&self) -> Option<Op<'static>> {
+        match *self {
+            Self::Fsync { id, data_only } => Some(Op::Fsync { id, data_only }),
+            Self::SyncAll => Some(Op::SyncAll),
+            Self::Write {
+                id,
+                durability: Durability::Data,
+                ..
+            } => Some(Op::Fsync {
+                id,
+                data_only: true,
+            }),
+            Self::Write {
+                id,
+                durability: Durability::File,
+                ..
+            } => Some(Op::Fsync {
+                id,
+                data_only: false,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer answers it; bindings only accompany other operations.
+    pub fn is_acknowledged(&self) -> bool {
+        !matches!(self, Self::Bind { .. } | Self::Unbind { .. })
+    }
+}

@@ -1,0 +1,230 @@
+//! The frame around a message: header, stamps, body.
+
+use super::control::Control;
+use super::ops::{get_op, kind_of, put_op};
+use super::raw::{Put, Reader, WireError};
+use crate::ids::{DirId, FileId, OpSeq};
+use crate::limits::{MAX_BODY, MAX_CONTROL, MAX_STAMPS};
+use crate::op::{Op, Stamp, Timespec};
+
+/// Bytes of the fixed header.
+pub const HEADER: usize = 16;
+
+pub(super) const KIND_CONTROL: u8 = 1;
+pub(super) const KIND_ACK: u8 = 2;
+
+/// The fixed header, already checked for length and kind range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub body_len: usize,
+    kind: u8,
+    dir: DirId,
+    stamps: usize,
+    seq: OpSeq,
+}
+
+/// A decoded frame; names and data borrow from the received bytes.
+#[derive(Debug, PartialEq)]
+pub struct Frame<'a> {
+    pub seq: OpSeq,
+    pub message: Message<'a>,
+}
+
+#[derive(Debug, PartialEq)]
+// Operations are the common case and are never stored: boxing them would cost each an allocation.
+#[allow(clippy::large_enum_variant)]
+pub enum Message<'a> {
+    Control(Box<Control>),
+    /// The operation with the frame's number is done here; `errno` 0 is success.
+    Ack {
+        errno: i32,
+    },
+    Op {
+        dir: DirId,
+        op: Op<'a>,
+        stamps: Stamps,
+    },
+}
+
+/// Up to [`MAX_STAMPS`] times, without an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    items: [Stamp; MAX_STAMPS],
+    len: usize,
+}
+
+impl Default for Stamps {
+    fn default() -> Self {
+        let zero = Timespec::default();
+        let none = Stamp {
+            id: FileId(0),
+            atime: zero,
+            mtime: zero,
+        };
+        Self {
+            items: [none; MAX_STAMPS],
+            len: 0,
+        }
+    }
+}
+
+impl Stamps {
+    /// Adds one; more than [`MAX_STAMPS`] is a fault of the caller and the surplus is left out.
+    pub fn push(&mut self, stamp: Stamp) {
+        debug_assert!(self.len < MAX_STAMPS);
+        if self.len < MAX_STAMPS {
+            self.items[self.len] = stamp;
+            self.len += 1;
+        }
+    }
+
+    pub fn as_slice(&self) -> &[Stamp] {
+        &self.items[..self.len]
+    }
+}
+
+impl FrameHeader {
+    /// Checks a header before its body is waited for.
+    ///
+    /// # Errors
+    /// Too long a body, too many stamps, an unknown kind.
+    pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, WireError> {
+        let mut r = Reader(bytes);
+        let body_len = r.u32()? as usize;
+        let kind = r.u8()?;
+        let stamps = usize::from(r.u8()?);
+        let dir = DirId(r.u16()?);
+        let seq = OpSeq(r.u64()?);
+        let limit = if kind == KIND_CONTROL {
+            MAX_CONTROL
+        } else {
+            MAX_BODY
+        };
+        if body_len > limit {
+            return Err(WireError::TooLong {
+                len: body_len,
+                limit,
+            });
+        }
+        if stamps > MAX_STAMPS {
+            return Err(WireError::BadValue {
+                field: "stamps",
+                value: stamps as u64,
+            });
+        }
+        Ok(Self {
+            body_len,
+            kind,
+            dir,
+            stamps,
+            seq,
+        })
+    }
+
+    /// Decodes the body that belongs to this header.
+    ///
+    /// # Errors
+    /// Anything that is not exactly one message.
+    pub fn decode<'a>(&self, body: &'a [u8]) -> Result<Frame<'a>, WireError> {
+        let mut r = Reader(body);
+        let message = match self.kind {
+            KIND_CONTROL => Message::Control(Box::new(Control::decode(r.0)?)),
+            KIND_ACK => {
+                let errno = r.u32()?.cast_signed();
+                r.end()?;
+                Message::Ack { errno }
+            }
+            kind => {
+                let mut stamps = Stamps::default();
+                for _ in 0..self.stamps {
+                    stamps.push(get_stamp(&mut r)?);
+                }
+                let op = get_op(kind, &mut r)?;
+                r.end()?;
+                Message::Op {
+                    dir: self.dir,
+                    op,
+                    stamps,
+                }
+            }
+        };
+        Ok(Frame {
+            seq: self.seq,
+            message,
+        })
+    }
+}
+
+pub(super) fn get_time(r: &mut Reader<'_>) -> Result<Timespec, WireError> {
+    let sec = r.u64()?.cast_signed();
+    let nsec = r.u32()?;
+    if nsec >= 1_000_000_000 {
+        return Err(WireError::BadValue {
+            field: "nanoseconds",
+            value: nsec.into(),
+        });
+    }
+    Ok(Timespec { sec, nsec })
+}
+
+pub(super) fn put_time(out: &mut Vec<u8>, t: Timespec) {
+    out.u64(t.sec.cast_unsigned());
+    out.u32(t.nsec);
+}
+
+fn get_stamp(r: &mut Reader<'_>) -> Result<Stamp, WireError> {
+    Ok(Stamp {
+        id: FileId(r.u64()?),
+        atime: get_time(r)?,
+        mtime: get_time(r)?,
+    })
+}
+
+/// Writes a header with a length to be filled in, then the body, then the length.
+fn framed(
+    out: &mut Vec<u8>,
+    (kind, stamps, dir, seq): (u8, usize, DirId, OpSeq),
+    body: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    out.u32(0);
+    out.u8(kind);
+    out.u8(u8::try_from(stamps).expect("at most MAX_STAMPS"));
+    out.u16(dir.0);
+    out.u64(seq.0);
+    body(out);
+    let len = out.len() - start - HEADER;
+    assert!(
+        len <= MAX_BODY,
+        "callers keep names and data within limits.rs"
+    );
+    let len = u32::try_from(len).expect("MAX_BODY is far below 4 GiB");
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Appends an operation's frame to `out`.
+pub fn encode_op(out: &mut Vec<u8>, dir: DirId, seq: OpSeq, op: &Op<'_>, stamps: &Stamps) {
+    let stamps = stamps.as_slice();
+    framed(out, (kind_of(op), stamps.len(), dir, seq), |out| {
+        for s in stamps {
+            out.u64(s.id.0);
+            put_time(out, s.atime);
+            put_time(out, s.mtime);
+        }
+        put_op(out, op);
+    });
+}
+
+/// Appends an acknowledgement's frame to `out`.
+pub fn encode_ack(out: &mut Vec<u8>, seq: OpSeq, errno: i32) {
+    framed(out, (KIND_ACK, 0, DirId(0), seq), |out| {
+        out.u32(errno.cast_unsigned());
+    });
+}
+
+/// Appends a control message's frame to `out`.
+pub fn encode_control(out: &mut Vec<u8>, control: &Control) {
+    framed(out, (KIND_CONTROL, 0, DirId(0), OpSeq(0)), |out| {
+        control.encode(out);
+    });
+}
