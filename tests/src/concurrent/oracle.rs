@@ -90,7 +90,10 @@ pub fn check_bytes(data: &[u8], writers: u8, zeros: bool) -> Result<(), String> 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "an unwrap that fails is the failed test")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "an unwrap that fails is the failed test"
+)]
 mod tests {
     use super::*;
 
