@@ -5,6 +5,8 @@
 //! mount inside another node's namespace, and on the tree below that mount.
 
 pub mod acl;
+pub mod cluster;
+pub mod concurrent;
 pub mod generate;
 pub mod model;
 pub mod ops;

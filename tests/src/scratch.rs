@@ -101,6 +101,7 @@ fn mount_aside(mount: fn(&Path) -> Result<()>) -> Result<Place> {
     sys::private_fs().context("unshare(CLONE_FS)")?;
     sys::private_mounts().context("unshare(CLONE_NEWNS)")?;
     sys::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE).context("private mounts")?;
+    let_go_of_disks()?;
     let at = Path::new("/mnt");
     mount(at)?;
     let mounts = sys::open("/proc/thread-self/ns/mnt", libc::O_RDONLY, 0).context("namespace")?;
@@ -108,6 +109,31 @@ fn mount_aside(mount: fn(&Path) -> Result<()>) -> Result<Place> {
         dir: open_dir(at)?,
         mounts: Some(mounts),
     })
+}
+
+/// The new namespace is a copy: it would keep every disk of this machine busy that somebody mounts
+/// for a while, such as those of a lab.
+fn let_go_of_disks() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").context("list of mounts")?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let passing = [
+        "/run/",
+        "/mnt/",
+        "/media/",
+        "/tmp/",
+        "/var/tmp/",
+        "/srv/",
+        "/home/",
+    ];
+    let mut passing: Vec<_> = points
+        .filter(|point| passing.iter().any(|place| point.starts_with(place)))
+        .collect();
+    passing.reverse();
+    for point in passing {
+        // One that is below another just detached is gone with it.
+        sys::detach(point).ok();
+    }
+    Ok(())
 }
 
 fn mount_image(at: &Path) -> Result<()> {

@@ -8,6 +8,7 @@
 )]
 
 use std::collections::BTreeMap;
+use tandem_tests::cluster::{Cluster, binary};
 use tandem_tests::generate::{Generator, Step};
 use tandem_tests::model::{self, Arena};
 use tandem_tests::ops::{Op, Outcome, Side, Value};
@@ -109,4 +110,18 @@ fn every_operation_succeeds_often_and_fails_sometimes() {
         assert!(*bad > 0, "{name} never fails");
     }
     assert_eq!(counts.len(), 42, "every operation is generated");
+}
+
+#[test]
+fn two_nodes_behave_like_a_bare_directory() {
+    let Some(binary) = binary("random operations") else {
+        return;
+    };
+    let cluster = Cluster::up(binary, env!("CARGO_BIN_EXE_inside"), &[]).unwrap();
+    let seed = seed("model").to_string();
+    let steps = setting("TANDEM_STEPS", 3000).to_string();
+    let found = cluster.inside("node1", "model", &[&seed, "3", &steps]);
+    let equal = cluster.replicas_are_equal("node1");
+    found.unwrap();
+    equal.unwrap();
 }

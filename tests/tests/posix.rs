@@ -6,6 +6,7 @@
 )]
 
 use std::sync::{Mutex, PoisonError};
+use tandem_tests::cluster::{Cluster, binary, skipped};
 use tandem_tests::posix::{differing, run_all};
 use tandem_tests::scratch::Scratch;
 use tandem_tests::sys;
@@ -22,7 +23,7 @@ fn filter() -> String {
 #[test]
 fn all_cases_pass_on_a_bare_file_system() {
     if !sys::is_root() {
-        println!("skipped: the cases act as several users, which needs root");
+        skipped("POSIX cases", "they act as several users, which needs root");
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +47,7 @@ fn all_cases_pass_on_a_bare_file_system() {
 #[test]
 fn a_file_system_that_differs_is_found() {
     if !sys::is_root() {
-        println!("skipped: the cases act as several users, which needs root");
+        skipped("POSIX cases", "they act as several users, which needs root");
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,4 +65,17 @@ fn a_file_system_that_differs_is_found() {
     ] {
         assert!(found.contains(case), "{case:?} is not in\n{found}");
     }
+}
+
+#[test]
+fn two_nodes_pass_the_same_cases() {
+    let Some(binary) = binary("POSIX cases") else {
+        return;
+    };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::up(binary, env!("CARGO_BIN_EXE_inside"), &[]).unwrap();
+    let found = cluster.inside("node1", "posix", &[&filter()]);
+    let equal = cluster.replicas_are_equal("node1");
+    println!("{}", found.unwrap());
+    equal.unwrap();
 }

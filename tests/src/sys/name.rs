@@ -185,3 +185,8 @@ pub fn mount(source: &str, target: &str, kind: &str, flags: u64) -> Sys<()> {
     ))
     .map(drop)
 }
+
+/// Takes a mount out of this namespace; who has files open in it keeps them.
+pub fn detach(target: &str) -> Sys<()> {
+    call!(umount2(c(target).as_ptr(), libc::MNT_DETACH)).map(drop)
+}

@@ -1,0 +1,85 @@
+//! The part of a two-node test that runs inside a node, as a process of that node: the file system
+//! must be able to look its caller up (groups), which it cannot for a process from outside.
+//!
+//! Prints what it found and ends with 1 if that was anything.
+
+use std::path::Path;
+use std::process::ExitCode;
+use tandem_tests::generate::Generator;
+use tandem_tests::model::Arena;
+use tandem_tests::rng::Rng;
+use tandem_tests::scratch::{Place, Scratch, open_dir, subdir};
+use tandem_tests::{concurrent, posix, sys};
+
+const USAGE: &str = "usage: inside posix DIR [FILTER] | model DIR SEED RUNS STEPS | \
+                     concurrent DIR SEED CASE | sync DIR";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(found) => {
+            println!("{found}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<(), String> {
+    let text = |error: anyhow::Error| format!("{error:#}");
+    let [what, dir, rest @ ..] = words else {
+        return Err(USAGE.into());
+    };
+    let dir = open_dir(Path::new(dir)).map_err(text)?;
+    // Each run has a directory of its own, so that several fit into one cluster.
+    let own = |name: &str| -> Result<Place, String> {
+        Ok(Place {
+            dir: subdir(&dir, name).map_err(text)?,
+            mounts: None,
+        })
+    };
+    match (*what, rest) {
+        ("sync", []) => sys::syncfs(&dir).map_err(|error| format!("syncfs: {error}")),
+        ("posix", filter) => {
+            let filter = filter.first().copied().unwrap_or("");
+            let bare = Scratch::new().map_err(text)?;
+            let bare = posix::run_all(bare.place(), filter);
+            let subject = posix::run_all(&own("posix")?, filter);
+            let differing = posix::differing(&subject, &bare);
+            println!(
+                "{} cases, {} differ from a bare ext4",
+                subject.len(),
+                differing.len()
+            );
+            if differing.is_empty() {
+                Ok(())
+            } else {
+                Err(differing.join("\n"))
+            }
+        }
+        ("model", [seed, runs, steps]) => {
+            let number = |text: &str| text.parse::<u64>().map_err(|_| USAGE.to_string());
+            let mut seeds = Rng::new(number(seed)?);
+            let place = own("model")?;
+            for _ in 0..number(runs)? {
+                let reference = Scratch::new().map_err(text)?;
+                let arena = Arena {
+                    subject: &place.dir,
+                    reference: reference.dir(),
+                    tamper: None,
+                };
+                let mut generator = Generator::new(seeds.next_u64(), true);
+                arena.explore(&mut generator, number(steps)? as usize)?;
+            }
+            Ok(())
+        }
+        ("concurrent", [seed, name]) => {
+            let case = concurrent::CASES.iter().find(|case| case.name == *name);
+            let case = case.ok_or(format!("no case is called {name}"))?;
+            let seed = seed.parse().map_err(|_| USAGE)?;
+            concurrent::run(&own(&format!("concurrent-{name}"))?, case, seed)
+        }
+        _ => Err(USAGE.into()),
+    }
+}

@@ -1,0 +1,262 @@
+//! Two real nodes on this machine, made and removed by `tandem lab`, for tests.
+//!
+//! A test gets a cluster or a plain line why not; what it did in the cluster ends with the
+//! comparison of both replicas, seen from below, without the file system under test.
+
+use crate::scratch::open_dir;
+use crate::sys;
+use crate::tree::{self, Options};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A program inside a node that takes longer hangs; its node is then killed.
+const EXEC_LIMIT: Duration = Duration::from_secs(300);
+/// How long replicas may take to become equal once nobody writes. Far beyond what is normal: the
+/// test reports when it was not at once.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// One node as `lab status` shows it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    pub name: String,
+    pub state: String,
+    pub readiness: String,
+    /// The replicated directory inside the node.
+    pub mount: String,
+    /// The tree below it, from outside.
+    pub replica: PathBuf,
+    pub pid: Option<u32>,
+    pub reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Nodes {
+    nodes: Vec<Node>,
+}
+
+/// A cluster of two nodes, removed on drop.
+pub struct Cluster {
+    binary: PathBuf,
+    helper: PathBuf,
+    name: String,
+}
+
+/// The program under test, or nothing and a line that says why the test is skipped. With
+/// `TANDEM_REQUIRE_CLUSTER` set (as the one command that runs all tests does) that is a failure.
+pub fn binary(test: &str) -> Option<PathBuf> {
+    let missing = match std::env::var_os("TANDEM_BIN") {
+        None => "TANDEM_BIN does not name the tandem program",
+        Some(_) if !sys::is_root() => "it needs root",
+        Some(binary) => return Some(PathBuf::from(binary)),
+    };
+    let required = std::env::var_os("TANDEM_REQUIRE_CLUSTER").is_some();
+    assert!(!required, "{test} cannot run on two nodes: {missing}");
+    skipped(test, missing);
+    None
+}
+
+/// Says that a test did not run, past the capturing of the test harness.
+pub fn skipped(test: &str, why: &str) {
+    writeln!(std::io::stderr(), "skipped: {test}: {why}").ok();
+}
+
+impl Cluster {
+    /// Brings a cluster up, with more arguments for `lab up`. `helper` is the program that runs
+    /// inside the nodes.
+    pub fn up(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let prefix = std::env::var("TANDEM_LAB_PREFIX").unwrap_or_else(|_| "test".into());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{prefix}-{}-{number}", std::process::id());
+        let cluster = Self {
+            binary,
+            helper: PathBuf::from(helper),
+            name,
+        };
+        cluster.lab("up", more)?;
+        let nodes = cluster.status()?;
+        let states: Vec<_> = nodes
+            .iter()
+            .take(2)
+            .map(|node| node.state.as_str())
+            .collect();
+        ensure!(
+            states == ["PRIM", "SECOND"],
+            "the new lab is not in order: {nodes:?}"
+        );
+        Ok(cluster)
+    }
+
+    /// A command of `tandem lab`; its output.
+    pub fn lab(&self, command: &str, arguments: &[&str]) -> Result<String> {
+        let mut lab = Command::new(&self.binary);
+        lab.args(["lab", command, "--name", &self.name])
+            .args(arguments);
+        let output = lab.output().with_context(|| format!("{lab:?}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "tandem lab {command}: {}: {said}",
+            output.status
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// All nodes.
+    pub fn status(&self) -> Result<Vec<Node>> {
+        let text = self.lab("status", &["--json"])?;
+        let nodes: Nodes = serde_json::from_str(&text).with_context(|| text.clone())?;
+        Ok(nodes.nodes)
+    }
+
+    /// One node by name.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        let node = self.status()?.into_iter().find(|node| node.name == name);
+        node.with_context(|| format!("no node is called {name}"))
+    }
+
+    /// Runs a program inside a node; its output if it succeeded, else an error with it.
+    pub fn exec(&self, node: &str, program: &[&str]) -> Result<String> {
+        let mut exec = Command::new(&self.binary);
+        exec.args(["lab", "exec", "--name", &self.name, node, "--"])
+            .args(program);
+        exec.stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = exec.spawn().with_context(|| format!("{exec:?}"))?;
+        let mut streams = [reader(child.stdout.take()), reader(child.stderr.take())].into_iter();
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if started.elapsed() > EXEC_LIMIT {
+                self.lab("kill", &[node]).ok();
+                child.wait().ok();
+                bail!("{program:?} on {node} hung; the node was killed");
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let mut text = || {
+            streams
+                .next()
+                .and_then(|stream| stream.join().ok())
+                .unwrap_or_default()
+        };
+        let (output, errors) = (text(), text());
+        ensure!(
+            status.success(),
+            "{program:?} on {node}: {status}\n{output}{errors}"
+        );
+        Ok(output)
+    }
+
+    /// Runs the helper inside the node, on the replicated directory.
+    pub fn inside(&self, node: &str, what: &str, arguments: &[&str]) -> Result<String> {
+        let helper = self.helper.to_str().context("the helper's path is text")?;
+        let mount = self.node(node)?.mount;
+        let command = [&[helper, what, mount.as_str()], arguments].concat();
+        self.exec(node, &command)
+    }
+
+    /// Waits until something holds; the error says what did not, and how the nodes are.
+    pub fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&[Node]) -> bool,
+    ) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let nodes = self.status()?;
+            if holds(&nodes) {
+                return Ok(());
+            }
+            ensure!(
+                started.elapsed() < limit,
+                "still not so: {what}; nodes: {nodes:?}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The directory as the applications of a node see it.
+    pub fn mount_dir(&self, node: &str) -> Result<OwnedFd> {
+        let node = self.node(node)?;
+        let pid = node.pid.with_context(|| format!("{} is down", node.name))?;
+        open_dir(Path::new(&format!("/proc/{pid}/root{}", node.mount)))
+    }
+
+    /// Writes back what only the kernel of the serving node holds (stores through mappings), then
+    /// compares both replicas, and the directory as the application sees it with what is below.
+    pub fn replicas_are_equal(&self, serving: &str) -> Result<()> {
+        self.inside(serving, "sync", &[])?;
+        let nodes = self.status()?;
+        ensure!(nodes.len() >= 2, "two nodes hold the module: {nodes:?}");
+        let (one, two) = (open_dir(&nodes[0].replica)?, open_dir(&nodes[1].replica)?);
+        let options = Options::replicas();
+        let settled = settle("replicas", &one, &two, &options);
+        let mount = self.mount_dir(serving)?;
+        let below = if nodes[0].name == serving { &one } else { &two };
+        settled?;
+        settle("directory and replica", &mount, below, &options)
+    }
+}
+
+/// Compares until two trees are equal, or the limit.
+fn settle(what: &str, left: &OwnedFd, right: &OwnedFd, options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        let found = tree::report(left, right, options).unwrap_or_else(|error| error);
+        if found.is_empty() {
+            if let Some(first) = first {
+                let late = started.elapsed().as_millis();
+                println!("{what}: equal only after {late} ms; at first:\n{first}");
+            }
+            return Ok(());
+        }
+        ensure!(started.elapsed() < SETTLE_LIMIT, "{what} differ:\n{found}");
+        first.get_or_insert(found);
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Reads a stream to its end beside the waiting, so that a full pipe stops nobody.
+fn reader(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            // What was read before an error is still worth showing.
+            stream.read_to_end(&mut bytes).ok();
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // The node's own log says more than the failed assertion.
+            for node in self.status().unwrap_or_default() {
+                let log = node.replica.ancestors().nth(2).map(|dir| dir.join("log"));
+                let text = log
+                    .and_then(|log| std::fs::read_to_string(log).ok())
+                    .unwrap_or_default();
+                let lines: Vec<_> = text.lines().rev().take(30).collect();
+                println!("last lines of {}:", node.name);
+                lines.iter().rev().for_each(|line| println!("  {line}"));
+            }
+        }
+        if let Err(error) = self.lab("down", &[]) {
+            println!("the lab {} is left behind: {error:#}", self.name);
+        }
+    }
+}
