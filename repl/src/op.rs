@@ -137,6 +137,8 @@ pub enum Op<'a> {
         name: &'a [u8],
         value: &'a [u8],
         flags: i32,
+        /// An access list set by somebody outside the file's group: the set-group-id bit goes.
+        clear_setgid: bool,
     },
     RemoveXattr {
         id: FileId,

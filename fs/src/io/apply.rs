@@ -106,10 +106,18 @@ impl Applier<'_> {
                 name,
                 value,
                 flags,
+                clear_setgid,
             } => {
                 assume_root();
                 let name = cstring(name)?;
-                self.on_node(id, |fd, _| sys::setxattr(fd, &name, value, flags))
+                self.on_node(id, |fd, node| {
+                    sys::setxattr(fd, &name, value, flags)?;
+                    if clear_setgid && node.is_file() {
+                        let mode = sys::fstat(fd)?.st_mode & 0o7777;
+                        sys::fchmod(fd, mode & !libc::S_ISGID)?;
+                    }
+                    Ok(())
+                })
             }
             Op::RemoveXattr { id, name } => {
                 assume_root();

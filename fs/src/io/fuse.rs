@@ -459,6 +459,7 @@ impl Filesystem for Adapter {
                 let name = OsStr::from_bytes(entry.name.to_bytes());
                 let attr = match &entry.node {
                     Some((node, stat)) => attr(node.id, stat),
+                    None if name == ".." => attr(self.volume.parent_of(id(ino)), &own),
                     None => attr(id(ino), &own),
                 };
                 let next = entry.next.cast_unsigned();
@@ -518,7 +519,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -537,6 +538,7 @@ impl Filesystem for Adapter {
             name: name.as_bytes(),
             value,
             flags,
+            clear_setgid: name == "system.posix_acl_access" && self.outside_group(req, ino),
         };
         self.change_empty(&op, reply);
     }
@@ -550,11 +552,11 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let mut buf = vec![0; (size as usize).min(MAX_XATTR)];
-        match self.volume.listxattr(id(ino), &mut buf) {
-            Ok(n) if size == 0 => reply.size(n as u32),
-            Ok(n) => reply.data(&buf[..n]),
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        match self.volume.listxattr(id(ino), req.uid()) {
+            Ok(list) if size == 0 => reply.size(list.len() as u32),
+            Ok(list) if list.len() > size as usize => reply.error(Errno::ERANGE),
+            Ok(list) => reply.data(&list),
             Err(e) => reply.error(fail(&e)),
         }
     }
@@ -655,6 +657,13 @@ impl Filesystem for Adapter {
                 Err(errno) => reply.error(to_fuse(errno)),
             };
             return self.change(&op, Box::new(finish));
+        }
+        if libc::c_ulong::from(cmd) == sys::FS_IOC_FSGETXATTR {
+            // The kernel asks for this before it sets inode flags.
+            return match self.volume.fs_xattr(id(ino)) {
+                Ok(attr) => reply.ioctl(0, &attr),
+                Err(e) => reply.error(fail(&e)),
+            };
         }
         reply.error(Errno::ENOTTY);
     }

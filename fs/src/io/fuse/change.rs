@@ -105,4 +105,23 @@ impl Adapter {
             self.service.unbind(&self.volume, &node);
         }
     }
+
+    /// Whether the caller belongs to none of the file's group's members. The kernel knows, but says it
+    /// only in a form the crate does not read.
+    pub(super) fn outside_group(&self, req: &Request, ino: INodeNo) -> bool {
+        let Ok(stat) = self.volume.stat(id(ino)) else {
+            return false;
+        };
+        if req.uid() == 0 || req.gid() == stat.st_gid {
+            return false;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", req.pid()));
+        let status = status.unwrap_or_default();
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+        let group = stat.st_gid.to_string();
+        !groups
+            .unwrap_or_default()
+            .split_whitespace()
+            .any(|g| g == group)
+    }
 }
