@@ -102,6 +102,9 @@ impl Adapter {
 
     pub(super) fn forgotten(&self, ino: INodeNo, count: u64) {
         if let Some(node) = self.volume.nodes.forget(id(ino), count) {
+            if node.is_dir() {
+                self.volume.streams.drop_one(node.id);
+            }
             self.service.unbind(&self.volume, &node);
         }
     }
