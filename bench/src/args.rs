@@ -44,7 +44,8 @@ pub(crate) struct Args {
     /// Acknowledgement mode of the lab: written or durable
     #[arg(long, value_name = "MODE", conflicts_with = "dir_subject")]
     pub(crate) ack: Option<String>,
-    /// Where the lab keeps its disks; not on a file system in memory
+    /// Where the lab keeps its disks: a new or empty directory, not on a file system in memory
+    /// [default: below /var/tmp]
     #[arg(long, value_name = "DIR", conflicts_with = "dir_subject")]
     pub(crate) lab_dir: Option<PathBuf>,
     /// Round trip added between the nodes for the second half of PW, in microseconds; 0: none

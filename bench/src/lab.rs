@@ -17,6 +17,10 @@ use crate::workloads::DIRECT_PATTERN;
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
+/// Where labs are made; a temporary directory that survives a boot is not in memory.
+const ON_DISK: &str = "/var/tmp";
+/// Room for the files of the largest group, twice, and for two databases. Takes what is written.
+const DISK_SIZE: &str = "8GiB";
 const SERVING: &str = "PRIM";
 const FOLLOWING: &str = "SECOND";
 const READY: &str = "Ready";
@@ -25,7 +29,7 @@ const READY: &str = "Ready";
 pub(crate) struct Lab {
     program: PathBuf,
     name: String,
-    dir: Option<PathBuf>,
+    dir: PathBuf,
 }
 
 /// What `tandem lab status --json` says.
@@ -70,12 +74,12 @@ impl Lab {
     pub(crate) fn up(args: &Args) -> Result<Self> {
         let program = program()?;
         let name = format!("bench-{}", std::process::id());
-        let lab = Self {
-            program,
-            name,
-            dir: args.lab_dir.clone(),
-        };
-        let mut more = vec!["--direct".as_ref(), DIRECT_PATTERN.as_ref()];
+        // The usual place of labs may be in memory.
+        let usual = || Path::new(ON_DISK).join(&name);
+        let dir = args.lab_dir.clone().unwrap_or_else(usual);
+        let lab = Self { program, name, dir };
+        let fixed = ["--direct", DIRECT_PATTERN, "--disk-size", DISK_SIZE];
+        let mut more: Vec<&OsStr> = fixed.map(AsRef::as_ref).to_vec();
         if let Some(ack) = &args.ack {
             more.extend(["--ack".as_ref(), OsStr::new(ack)]);
         }
@@ -126,9 +130,7 @@ impl Lab {
     fn command(&self, verb: &str, more: &[&OsStr]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(["lab", verb, "--name", &self.name]);
-        if let Some(dir) = &self.dir {
-            command.arg("--dir").arg(dir);
-        }
+        command.arg("--dir").arg(&self.dir);
         command.args(more).stdin(Stdio::null());
         // Ctrl-C is for us; what it does to the lab we decide.
         command.process_group(0);

@@ -39,16 +39,37 @@ const EXIT_INTERRUPTED: u8 = 130;
 const EXIT_FAILED: u8 = 1;
 const EXIT_BELOW_FLOOR: u8 = 2;
 
+/// How often the delay is measured and corrected.
+const CORRECTIONS: u32 = 2;
+
 /// Everything, for `--json`.
 #[derive(Serialize)]
 struct Report {
+    arguments: Vec<String>,
     kernel: String,
     processors: usize,
-    /// Of the lab's own network.
-    round_trip: Option<RoundTrip>,
-    /// Of the network that was made slower.
-    delayed_round_trip: Option<RoundTrip>,
+    /// Processes that wanted to run when the bench began: a busy machine measures itself.
+    load: String,
+    network: Option<Network>,
+    /// The network that was made slower.
+    delayed_network: Option<Network>,
     rows: Vec<Summary>,
+}
+
+/// Round trips between the nodes.
+#[derive(Serialize)]
+struct Network {
+    p50_us: u128,
+    p99_us: u128,
+}
+
+impl From<RoundTrip> for Network {
+    fn from(RoundTrip { p50, p99 }: RoundTrip) -> Self {
+        Self {
+            p50_us: p50.as_micros(),
+            p99_us: p99.as_micros(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -76,6 +97,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     sys::catch_stop_signals();
+    sys::adopt_orphans().context("become the parent of orphans")?;
     let report = measure(args, &specs)?;
     print(&report);
     if let Some(file) = &args.json {
@@ -92,6 +114,8 @@ fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn measure(args: &Args, specs: &[&'static Spec]) -> Result<Report> {
+    let load = fs::read_to_string("/proc/loadavg").context("read the load")?;
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
     let subject = Subject::new(args)?;
     let round_trip = round_trip(&subject).transpose()?;
     let mut measurement = Measurement {
@@ -114,12 +138,14 @@ fn measure(args: &Args, specs: &[&'static Spec]) -> Result<Report> {
         drop(delay);
     }
     Ok(Report {
+        arguments: std::env::args().collect(),
+        load,
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
             .trim()
             .to_owned(),
         processors: std::thread::available_parallelism()?.get(),
-        round_trip,
-        delayed_round_trip,
+        network: round_trip.map(Network::from),
+        delayed_network: delayed_round_trip.map(Network::from),
         rows: rows.iter().map(Row::summary).collect(),
     })
 }
@@ -145,30 +171,36 @@ fn insert_delay(
     let Some((one, other)) = node_processes(subject) else {
         bail!("no two nodes")
     };
+    let wanted = usual.p50 + added;
     let mut hold = added / 2;
     let mut delay = Delay::insert(one, other, hold)?;
-    let first = round_trip::measure(one, other)?;
-    let excess = first.p50.saturating_sub(usual.p50 + added);
-    hold = hold.saturating_sub(excess / 2);
-    delay.set_hold(hold)?;
+    for _ in 0..CORRECTIONS {
+        let found = round_trip::measure(one, other)?.p50;
+        hold = (hold + wanted / 2).saturating_sub(found / 2);
+        delay.set_hold(hold)?;
+    }
     let measured = round_trip::measure(one, other)?;
     subject.wait_ready()?;
     Ok((delay, measured))
 }
 
 fn print(report: &Report) {
-    println!("kernel {}, {} processors", report.kernel, report.processors);
-    let show = |what: &str, found: Option<RoundTrip>| {
-        if let Some(RoundTrip { p50, p99 }) = found {
-            println!(
-                "{what}: p50 {} us, p99 {} us",
-                p50.as_micros(),
-                p99.as_micros()
-            );
+    let Report {
+        kernel,
+        processors,
+        load,
+        network,
+        delayed_network,
+        ..
+    } = report;
+    println!("kernel {kernel}, {processors} processors, load {load} at the start");
+    let show = |what: &str, found: &Option<Network>| {
+        if let Some(Network { p50_us, p99_us }) = found {
+            println!("{what}: p50 {p50_us} us, p99 {p99_us} us");
         }
     };
-    show("round trip between the nodes", report.round_trip);
-    show("round trip with delay", report.delayed_round_trip);
+    show("round trip between the nodes", network);
+    show("round trip with delay", delayed_network);
     println!();
     print!("{}", table::render(&report.rows));
 }

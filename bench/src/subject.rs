@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::args::Args;
 use crate::lab::{Lab, Node, Nodes};
 use crate::runner::{self, Side};
+use crate::sys;
 use crate::usage::Usage;
 use crate::workloads;
 
 const SHORT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// The directories under test. Dropping it removes everything it made.
 pub(crate) struct Subject {
@@ -110,6 +112,8 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
+        // What was killed may still be ending, with files open.
+        sys::reap_all(END_LIMIT);
         // A lab is removed as a whole, disks and all.
         if self.lab.take().is_none() {
             for side in self.sides() {

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, c_ulong, pid_t};
 
@@ -136,29 +136,55 @@ impl Child {
     }
 
     fn reap(&mut self) -> io::Result<c_int> {
+        let id = self.pid.cast_unsigned();
         if self.kind == Kind::Leader {
             // Until the leader is reaped nobody else's group can have its number.
-            self.retry(libc::WNOWAIT)?;
+            wait_for(libc::P_PID, id, libc::WNOWAIT)?;
             kill(-self.pid, libc::SIGKILL);
         }
         self.ended = true;
-        self.retry(0)
+        let code = wait_for(libc::P_PID, id, 0)?;
+        // Workers that their leader left to us.
+        while self.kind == Kind::Leader && wait_for(libc::P_PGID, id, 0).is_ok() {}
+        code.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
+}
 
-    fn retry(&self, flags: c_int) -> io::Result<c_int> {
-        loop {
-            // SAFETY: plain data for which zero is valid.
-            let mut end: libc::siginfo_t = unsafe { std::mem::zeroed() };
-            let (id, flags) = (self.pid as libc::id_t, libc::WEXITED | flags);
-            // SAFETY: the place for the answer is valid for the length of the call.
-            let result = unsafe { libc::waitid(libc::P_PID, id, &raw mut end, flags) };
-            match check(result) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(_) if end.si_code != libc::CLD_EXITED => return Ok(-1),
-                // SAFETY: the kernel has filled the structure for the end of a child.
-                Ok(_) => return Ok(unsafe { end.si_status() }),
-            }
+/// Waits for the end of a child and reaps it: its exit code, or -1 if it was killed. `None`: none
+/// has ended, if `flags` say not to wait.
+fn wait_for(kind: libc::idtype_t, id: libc::id_t, flags: c_int) -> io::Result<Option<c_int>> {
+    loop {
+        // SAFETY: plain data for which zero is valid.
+        let mut end: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the place for the answer is valid for the length of the call.
+        let result = unsafe { libc::waitid(kind, id, &raw mut end, libc::WEXITED | flags) };
+        match check(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) if end.si_signo == 0 => return Ok(None),
+            Ok(_) if end.si_code != libc::CLD_EXITED => return Ok(Some(-1)),
+            // SAFETY: the kernel has filled the structure for the end of a child.
+            Ok(_) => return Ok(Some(unsafe { end.si_status() })),
+        }
+    }
+}
+
+/// From now on processes whose parents end become our children, so that none is left behind.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    let yes: c_ulong = 1;
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, yes) }).map(drop)
+}
+
+/// Waits until no child is left, at most for `limit`.
+pub(crate) fn reap_all(limit: Duration) {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        match wait_for(libc::P_ALL, 0, libc::WNOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(PAUSE),
+            Err(_) => return,
         }
     }
 }

@@ -295,11 +295,42 @@ fn daemons_that_do_not_start_fail_the_lab_with_their_log() {
         .unwrap();
     assert!(!up.status.success());
     let text = String::from_utf8_lossy(&up.stderr);
-    assert!(
-        text.contains("daemon of node1 did not start") && text.contains("ended"),
-        "{text}"
-    );
+    let cause = "the daemon of node1 did not start: the daemon ended (exit code";
+    assert!(text.contains(cause) && text.contains("end of "), "{text}");
     lab.assert_nothing_left();
+}
+
+#[test]
+fn daemons_get_their_roles_and_a_started_node_waits() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new("roles");
+    lab.run(&["up"]);
+    let state = |node| {
+        let status = lab.status(node);
+        format!("{} {}", status["state"], status["readiness"]).replace('"', "")
+    };
+    assert_eq!(
+        (state("node1"), state("node2")),
+        ("PRIM Ready".into(), "SECOND Ready".into())
+    );
+    lab.shell(
+        "node1",
+        "echo both >/mnt/disk/data/file && sync -f /mnt/disk/data/file",
+    );
+    for replica in ["node1/disk/data/file", "node2/disk/data/file"] {
+        assert_eq!(fs::read_to_string(lab.path(replica)).unwrap(), "both\n");
+    }
+    lab.run(&["kill", "node1"]);
+    assert_eq!(state("node1"), "DOWN NotReady");
+    lab.run(&["start", "node1"]);
+    assert_eq!(state("node1"), "WAIT NotReady");
+    lab.shell("node1", "kill -9 2");
+    wait_for("the end of the daemon to be seen", || {
+        lab.status("node1")["reason"] == "the daemon ended (signal 9)"
+    });
+    lab.down();
 }
 
 /// Not a test: what [`support::listen`] and [`Lab::reaches`] run inside nodes.

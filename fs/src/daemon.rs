@@ -21,8 +21,8 @@ use thiserror::Error;
 
 /// Open files the daemon may need: one per file that applications hold open, and its caches.
 const OPEN_FILES: u64 = 1 << 20;
-/// How often waiting times are set on a following node.
-const SETTLE: Duration = Duration::from_millis(200);
+/// How long after a change a file's times are sent to the peer.
+const TIMES_DELAY: Duration = Duration::from_millis(100);
 
 /// Why a daemon cannot run.
 #[derive(Debug, Error)]
@@ -99,7 +99,7 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         let _ = volume.notifier.set(notifier);
         mounted.push(mount);
     }
-    settle_in_background(&service)?;
+    send_times_in_background(&service)?;
     let daemon = Arc::new(Daemon {
         config,
         driver,
@@ -147,12 +147,12 @@ fn start_driver(
     )?)
 }
 
-fn settle_in_background(service: &Arc<Service>) -> Result<(), DaemonError> {
+fn send_times_in_background(service: &Arc<Service>) -> Result<(), DaemonError> {
     let service = service.clone();
     let run = move || {
         loop {
-            std::thread::sleep(SETTLE);
-            service.settle_times();
+            std::thread::sleep(TIMES_DELAY);
+            service.send_times();
         }
     };
     let spawned = std::thread::Builder::new().name("times".into()).spawn(run);
@@ -210,6 +210,7 @@ impl Daemon {
             directories: directories.collect(),
             counters: Counters {
                 acknowledged: driver.counters.acknowledged + alone,
+                in_flight: driver.counters.in_flight + self.service.times_waiting(),
                 rss_bytes,
                 cpu_us,
                 ..driver.counters

@@ -12,8 +12,6 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_TARGET: usize = 4096;
 /// Longest extended attribute value, bytes (`XATTR_SIZE_MAX`).
 pub const MAX_XATTR: usize = 64 * 1024;
-/// Most times that travel with one operation: a rename touches two directories and one victim.
-pub const MAX_STAMPS: usize = 4;
 /// Longest frame body, bytes: the largest payload and room for fixed fields and names.
 pub const MAX_BODY: usize = MAX_DATA + 16 * 1024;
 /// Longest control message body, bytes.

@@ -33,15 +33,6 @@ pub enum TimeSet {
     To(Timespec),
 }
 
-/// The times a file has on the serving node after an operation. They travel with it, so that the
-/// replicas agree to the nanosecond although their clocks do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    pub id: FileId,
-    pub atime: Timespec,
-    pub mtime: Timespec,
-}
-
 /// What [`Op::Make`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind<'a> {
@@ -146,6 +137,8 @@ pub enum Op<'a> {
         name: &'a [u8],
         value: &'a [u8],
         flags: i32,
+        /// An access list set by somebody outside the file's group: the set-group-id bit goes.
+        clear_setgid: bool,
     },
     RemoveXattr {
         id: FileId,

@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Each writer numbers its rows from 1 without a gap, so that what is missing can be told from
 /// what was never written. No writer has the number of one before it on another node.
 pub(super) trait Application {
-    /// As in "the SQLite ledger".
+    /// As in "an SQLite ledger".
     fn name(&self) -> String;
     /// Done once, on the first node.
     fn prepare(&self, lab: &Lab, node: &str) -> Result<()>;

@@ -165,7 +165,7 @@ impl Postgresql {
 
 impl Application for Postgresql {
     fn name(&self) -> String {
-        format!("PostgreSQL server with {CLIENTS} clients")
+        format!("a PostgreSQL server with {CLIENTS} clients")
     }
 
     fn prepare(&self, lab: &Lab, node: &str) -> Result<()> {

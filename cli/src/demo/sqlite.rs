@@ -23,7 +23,7 @@ pub(super) struct Sqlite;
 
 impl Application for Sqlite {
     fn name(&self) -> String {
-        "SQLite ledger".into()
+        "an SQLite ledger".into()
     }
 
     fn prepare(&self, _lab: &Lab, _node: &str) -> Result<()> {

@@ -28,10 +28,8 @@ pub(super) fn tell(application: &dyn Application, load: Duration) -> Result<bool
     catch_interrupts();
     let clock = Clock(Instant::now());
     let name = format!("demo-{}", std::process::id());
-    println!(
-        "Two nodes on this machine, a {} on {FIRST}.",
-        application.name()
-    );
+    let what = application.name();
+    println!("Two nodes on this machine, {what} on {FIRST}.");
     let lab = Lab::up(
         &name,
         &Place::new(&name, Some(&directory(&name)))?,
@@ -74,11 +72,7 @@ fn act(clock: &Clock, lab: &Lab, application: &dyn Application, length: Duration
     let load = application.start(lab, FIRST)?;
     let mut before = Tally::default();
     let busy = before.listen(&load.commits, PATIENCE, length)?;
-    ensure!(
-        busy,
-        "the {} on {FIRST} ended by itself",
-        application.name()
-    );
+    ensure!(busy, "{} on {FIRST} ended by itself", application.name());
     clock.tell(&format!(
         "{FIRST} commits, {:.0} a second; now it is killed",
         before.per_second()
@@ -98,11 +92,7 @@ fn act(clock: &Clock, lab: &Lab, application: &dyn Application, length: Duration
     let load = application.start(lab, SECOND)?;
     let mut after = Tally::default();
     let busy = after.listen(&load.commits, PATIENCE, AFTERWARDS)?;
-    ensure!(
-        busy,
-        "the {} on {SECOND} ended by itself",
-        application.name()
-    );
+    ensure!(busy, "{} on {SECOND} ended by itself", application.name());
     (load.stop)();
     after.drain(&load.commits)?;
     let pause = after.first_at.context("no commit")?.duration_since(killed);
@@ -138,27 +128,28 @@ fn conclude(
 ) -> bool {
     let missing = before.total() - findings.found + (after.total() - own.found);
     println!();
-    println!(
-        "  commits acknowledged by {FIRST}      {:>8}",
-        before.total()
+    let row = |name: &str, figure: String| println!("  {name:<36} {figure:>9}");
+    row(
+        &format!("commits acknowledged by {FIRST}"),
+        before.total().to_string(),
     );
-    println!(
-        "  of these found on {SECOND}           {:>8}",
-        findings.found
+    row(
+        &format!("of these found on {SECOND}"),
+        findings.found.to_string(),
     );
-    println!(
-        "  commits a second on {FIRST}          {:>8.0}",
-        before.per_second()
+    row(
+        &format!("commits a second on {FIRST}"),
+        format!("{:.0}", before.per_second()),
     );
-    println!(
-        "  from the kill to the next commit  {:>8.2} s",
-        pause.as_secs_f64()
+    row(
+        "from the kill to the next commit",
+        format!("{:.2} s", pause.as_secs_f64()),
     );
-    println!(
-        "  commits by {SECOND} afterwards       {:>8}",
-        after.total()
+    row(
+        &format!("commits by {SECOND} afterwards"),
+        after.total().to_string(),
     );
-    println!("  {}", own.integrity);
+    println!("  {}", findings.integrity);
     println!();
     let complete = missing == 0 && own.sound && findings.sound;
     if complete {

@@ -65,7 +65,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) which: Which,
     /// Number of nodes; the module is on the first two
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=NODES_MAX as i64))]
+    #[arg(long, default_value_t = 2, value_parser = node_count())]
     nodes: u8,
     /// Size of each node's disk, such as 512MiB; it takes only what is written to it
     #[arg(long, default_value = "2GiB", value_parser = parse_size)]
@@ -150,6 +150,10 @@ pub(crate) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn node_count() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(2..=i64::from(NODES_MAX))
 }
 
 /// A size with a binary unit.

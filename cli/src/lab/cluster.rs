@@ -1,6 +1,7 @@
 //! A lab as other code of this program uses it: [`Lab`].
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -185,25 +186,39 @@ impl Lab {
 fn claim(name: &str, place: &Place) -> Result<(Place, bool)> {
     let dir = place.dir();
     let context = || format!("lab directory {}", dir.display());
-    if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent).with_context(context)?;
-    }
-    let made = match fs::create_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
-        other => other.map(|()| true).with_context(context)?,
-    };
+    let made = make(dir).with_context(context)?;
     let place = Place::new(name, Some(dir))?;
     place.check()?;
     if !made && State::read(&place)?.is_none() {
+        // What an `up` that was killed at once may have left.
+        let ours = [place.lock(), place.state_draft()];
         let mut entries = fs::read_dir(dir).with_context(context)?.flatten();
-        let stranger = entries.find(|entry| entry.path() != place.lock());
         ensure!(
-            stranger.is_none(),
+            entries.all(|entry| ours.contains(&entry.path())),
             "lab directory {}: not empty and not a lab; give a new or an empty one",
             dir.display()
         );
     }
     Ok((place, made))
+}
+
+/// Makes a directory and its parents. False: it was there.
+fn make(dir: &Path) -> io::Result<bool> {
+    /// The last lab to go takes the common parent with it, perhaps just now.
+    const ATTEMPTS: usize = 10;
+    let mut made = Err(io::ErrorKind::NotFound.into());
+    for _ in 0..ATTEMPTS {
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        made = fs::create_dir(dir).map(|()| true);
+        match &made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            _ => break,
+        }
+    }
+    made
 }
 
 /// What is going to exist, written before any of it does.
@@ -289,7 +304,7 @@ fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
     // What a boot finds empty.
     let run = own.run();
     match fs::remove_dir_all(&run) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir(&run),
     }
     .with_context(|| format!("make {} anew", run.display()))?;

@@ -1,13 +1,13 @@
 //! Formats a file as an ext4 file system, so that a lab needs no `mkfs` on the machine.
 //!
-//! The layout is the simplest one that ext4 drivers and `e2fsck` accept without a word: 4 KiB blocks,
-//! 128 MiB groups which each carry their own bitmaps and inode table, one extent per file, and a
-//! journal in the first group. A file that was just extended reads as zeros, and zero is what
-//! unused inode tables and a clean journal must hold, so only bitmaps, descriptors and superblocks
-//! are written: a sparse image of 2 GiB takes less than 300 KiB.
+//! The layout is the simplest one that ext4 drivers and `e2fsck` accept without a word: blocks of
+//! 4 KiB, groups of 128 MiB which each carry their own bitmaps and inode table, one extent per
+//! file, and a journal in the first group. A file that was just extended reads as zeros, and zero
+//! is what unused inode tables and a clean journal must hold, so only bitmaps, descriptors and
+//! superblocks are written: a sparse image of 2 GiB takes less than 300 KiB.
 //!
-//! What it is not: a general `mkfs`. Checksums of metadata, flexible groups and 64-bit block numbers
-//! are left out together with their feature bits.
+//! What it is not: a general `mkfs`. Checksums of metadata, flexible groups and 64-bit block
+//! numbers are left out together with their feature bits.
 
 mod geometry;
 mod records;

@@ -3,9 +3,9 @@
 //! Nothing is made in the host's namespace, so labs side by side all use 10.77.0.0/24. A cable is a
 //! pair of virtual interfaces: `eth0` in the node, and a bridge port with the node's name.
 //!
-//! Cutting: with two nodes the port of one goes down, as when a cable is pulled. With more nodes that
-//! would cut a node from all, so a pair is cut by telling each a wrong hardware address of the other:
-//! what they send is lost silently, as in a broken switch.
+//! Cutting: with two nodes the port of one goes down, as when a cable is pulled. With more nodes
+//! that would cut a node from all, so a pair is cut by telling each a wrong hardware address of the
+//! other: what they send is lost silently, as in a broken switch.
 
 use std::fs::File;
 use std::net::Ipv4Addr;

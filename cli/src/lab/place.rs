@@ -51,6 +51,11 @@ impl Place {
         self.0.join("lab.json")
     }
 
+    /// The next `lab.json` before it replaces the present one.
+    pub(crate) fn state_draft(&self) -> PathBuf {
+        self.0.join("lab.json.new")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
@@ -74,7 +79,7 @@ impl Place {
         let socket = self.node("node16").socket();
         ensure!(
             socket.as_os_str().len() <= SOCKET_PATH_MAX,
-            "lab directory {}: too long for the sockets in it; choose one at least {} bytes shorter",
+            "lab directory {}: too long for the sockets in it; give one {} bytes shorter",
             dir.display(),
             socket.as_os_str().len() - SOCKET_PATH_MAX
         );

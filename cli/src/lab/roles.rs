@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tandem_repl::control::{Readiness, Request, Status};
 
 use super::control;
@@ -23,12 +23,9 @@ const TAIL_BYTES: u64 = 2000;
 /// Waits until the daemon of `node` answers.
 pub(crate) fn wait_for_daemon(place: &Place, node: &str) -> Result<()> {
     let answered = |_: &Status| true;
-    wait_until(place, node, START_LIMIT, answered).with_context(|| {
-        format!(
-            "the daemon of {node} did not start{}",
-            log_tail(place, node)
-        )
-    })
+    wait_until(place, node, START_LIMIT, answered)
+        .with_context(|| format!("the daemon of {node} did not start"))
+        .map_err(|error| with_log(place, node, &error))
 }
 
 /// Makes `primary` serve and `second` follow, and waits until both are Ready.
@@ -38,7 +35,8 @@ pub(crate) fn assign(place: &Place, primary: &str, second: &str) -> Result<()> {
     for node in [primary, second] {
         let ready = |status: &Status| status.readiness == Readiness::Ready;
         wait_until(place, node, READY_LIMIT, ready)
-            .with_context(|| format!("{node} did not become Ready{}", log_tail(place, node)))?;
+            .with_context(|| format!("{node} did not become Ready"))
+            .map_err(|error| with_log(place, node, &error))?;
     }
     Ok(())
 }
@@ -46,7 +44,8 @@ pub(crate) fn assign(place: &Place, primary: &str, second: &str) -> Result<()> {
 fn request(place: &Place, node: &str, request: &Request) -> Result<Status> {
     interrupted()?;
     control::ask(&place.node(node), request, ROLE_LIMIT)
-        .with_context(|| format!("{node}: request {request:?}{}", log_tail(place, node)))
+        .with_context(|| format!("{node}: request {request:?}"))
+        .map_err(|error| with_log(place, node, &error))
 }
 
 /// Polls a daemon until its status is as wished. The error says what it was last, or how it ended.
@@ -81,6 +80,11 @@ fn brief(status: &Status) -> String {
         .map(|reason| format!(": {reason}"))
         .unwrap_or_default();
     format!("{:?} {:?}{reason}", status.state, status.readiness)
+}
+
+/// An error with the end of the node's log behind it: the log may be gone when it is read.
+fn with_log(place: &Place, node: &str, error: &anyhow::Error) -> anyhow::Error {
+    anyhow!("{error:#}{}", log_tail(place, node))
 }
 
 /// The end of a node's log, ready to be put at the end of an error.

@@ -46,7 +46,7 @@ impl Blocked {
     /// Blocks `signals` in this thread. Children started by the standard library start unblocked.
     pub(crate) fn new(signals: &[c_int]) -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset fills the set that the other calls read; the old mask is not asked for.
+        // SAFETY: sigemptyset fills the set which the others read; no old mask is asked for.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for &signal in signals {

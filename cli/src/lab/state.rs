@@ -165,7 +165,7 @@ impl State {
 
     /// Replaces `lab.json` in one step, so that readers never see half of it.
     pub(crate) fn save(&self, place: &Place) -> Result<()> {
-        let (path, new) = (place.state(), place.state().with_extension("json.new"));
+        let (path, new) = (place.state(), place.state_draft());
         let text = serde_json::to_string_pretty(self)?;
         fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
         fs::rename(&new, &path).with_context(|| format!("write {}", path.display()))

@@ -20,15 +20,27 @@ pub(crate) fn down(place: &Place) -> Result<()> {
         return Ok(());
     }
     if !place.state().exists() && !place.lock().exists() {
-        bail!(
-            "{} is not a lab; nothing was removed",
-            place.dir().display()
-        );
+        return remove_empty(place);
     }
     match Lock::take(place)? {
         Some(lock) => remove(place, lock),
         None => Ok(()),
     }
+}
+
+/// An `up` that was killed at once may have left an empty directory. Elsewhere than in the default
+/// place it may also be the user's own, and stays.
+fn remove_empty(place: &Place) -> Result<()> {
+    let dir = place.dir();
+    let mut entries = fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    if entries.next().is_some() {
+        bail!("{} is not a lab; nothing was removed", dir.display());
+    }
+    if dir.parent() == Some(Path::new(DEFAULT_ROOT)) {
+        absent(fs::remove_dir(dir), dir)?;
+        let _ = fs::remove_dir(DEFAULT_ROOT);
+    }
+    Ok(())
 }
 
 /// Removes the lab whose lock is held.
@@ -68,7 +80,7 @@ fn remove_files(place: &Place, state: Option<&State>, lock: Lock) -> Result<()> 
     }
     let files = [
         place.hub_log(),
-        place.state().with_extension("json.new"),
+        place.state_draft(),
         place.state(),
         place.lock(),
     ];

@@ -1,6 +1,7 @@
 //! A lab under test: made in a directory of its own, removed and checked for remains in the end.
 
 #![allow(clippy::unwrap_used)]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -163,17 +164,7 @@ impl Lab {
     }
 
     pub(crate) fn assert_nothing_left(&self) {
-        let dir = self.dir.to_str().unwrap();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(dir), "a mount is left: {mounts}");
-        for entry in fs::read_dir("/sys/block").unwrap() {
-            let backing = entry.unwrap().path().join("loop/backing_file");
-            let backing = fs::read_to_string(backing).unwrap_or_default();
-            assert!(!backing.contains(dir), "a loop device is left: {backing}");
-        }
-        wait_for("the lab's processes to end", || {
-            processes_with(dir).is_empty()
-        });
+        assert_nothing_left(self.dir.to_str().unwrap());
         let left: Vec<_> = fs::read_dir(&self.dir)
             .into_iter()
             .flatten()
@@ -181,6 +172,20 @@ impl Lab {
             .collect();
         assert!(left.is_empty(), "files are left: {left:?}");
     }
+}
+
+/// Fails if a mount, a loop device or a process has to do with `path`.
+pub(crate) fn assert_nothing_left(path: &str) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(path), "a mount is left: {mounts}");
+    for entry in fs::read_dir("/sys/block").unwrap() {
+        let backing = entry.unwrap().path().join("loop/backing_file");
+        let backing = fs::read_to_string(backing).unwrap_or_default();
+        assert!(!backing.contains(path), "a loop device is left: {backing}");
+    }
+    wait_for("the lab's processes to end", || {
+        processes_with(path).is_empty()
+    });
 }
 
 impl Drop for Lab {

@@ -11,8 +11,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use tandem_repl::ids::FileId;
-use tandem_repl::op::{AttrSet, Cred, Kind, Op, Stamp, TimeSet, Timespec};
-use tandem_repl::wire::Stamps;
+use tandem_repl::op::{AttrSet, Cred, Kind, Op, TimeSet, Timespec};
 
 /// Whose ids a table holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,8 +31,6 @@ pub(crate) struct Applied {
     pub(crate) node: Option<Arc<Node>>,
     /// Bytes written.
     pub(crate) written: usize,
-    /// Times afterwards, of everything the operation touched.
-    pub(crate) stamps: Stamps,
 }
 
 pub(crate) struct Applier<'a> {
@@ -93,17 +90,34 @@ impl Applier<'_> {
                 self.on_node(id, |fd, _| sys::fallocate(fd, mode, offset, len))
             }
             Op::SetAttr { id, set, cred } => {
-                self.on_node(id, |fd, node| set_attr(fd, node, &set, cred))
+                let mut stat = None;
+                let mut applied = self.on_node(id, |fd, node| {
+                    set_attr(fd, node, &set, cred)?;
+                    if self.ids == Ids::Own {
+                        stat = Some(sys::fstat(fd)?);
+                    }
+                    Ok(())
+                })?;
+                applied.stat = stat;
+                Ok(applied)
             }
             Op::SetXattr {
                 id,
                 name,
                 value,
                 flags,
+                clear_setgid,
             } => {
                 assume_root();
                 let name = cstring(name)?;
-                self.on_node(id, |fd, _| sys::setxattr(fd, &name, value, flags))
+                self.on_node(id, |fd, node| {
+                    sys::setxattr(fd, &name, value, flags)?;
+                    if clear_setgid && node.is_file() {
+                        let mode = sys::fstat(fd)?.st_mode & 0o7777;
+                        sys::fchmod(fd, mode & !libc::S_ISGID)?;
+                    }
+                    Ok(())
+                })
             }
             Op::RemoveXattr { id, name } => {
                 assume_root();
@@ -126,7 +140,7 @@ impl Applier<'_> {
         self.nodes.fd(&node)
     }
 
-    /// Does something to an open file and reports its attributes afterwards.
+    /// Does something to an open file.
     fn on_node(
         &self,
         id: FileId,
@@ -135,14 +149,7 @@ impl Applier<'_> {
         let node = self.nodes.expect(id)?;
         let fd = self.nodes.fd(&node)?;
         work(fd.as_raw_fd(), &node)?;
-        let stat = sys::fstat(fd.as_raw_fd())?;
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(id, &stat));
-        Ok(Applied {
-            stat: Some(stat),
-            stamps,
-            ..Applied::default()
-        })
+        Ok(Applied::default())
     }
 
     fn bind(&self, id: FileId, parent: FileId, name: &[u8]) -> io::Result<Applied> {
@@ -181,13 +188,9 @@ impl Applier<'_> {
         if let Some(file) = file {
             self.nodes.keep(&node, Arc::new(file));
         }
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(node.id, &stat));
-        stamps.push(stamp(parent, &sys::fstat(dir)?));
         Ok(Applied {
             stat: Some(stat),
             node: Some(node),
-            stamps,
             written: 0,
         })
     }
@@ -199,11 +202,8 @@ impl Applier<'_> {
         let dir = self.dir(parent)?;
         sys::link_fd(fd.as_raw_fd(), dir.as_raw_fd(), &cstring(name)?)?;
         let stat = sys::fstat(fd.as_raw_fd())?;
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(parent, &sys::fstat(dir.as_raw_fd())?));
         Ok(Applied {
             stat: Some(stat),
-            stamps,
             ..Applied::default()
         })
     }
@@ -212,10 +212,7 @@ impl Applier<'_> {
         assume_root();
         let dir = self.dir(parent)?;
         sys::unlinkat(dir.as_raw_fd(), &cstring(name)?, flags)?;
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(parent, &sys::fstat(dir.as_raw_fd())?));
         Ok(Applied {
-            stamps,
             ..Applied::default()
         })
     }
@@ -235,13 +232,7 @@ impl Applier<'_> {
             (to.as_raw_fd(), &new_name),
             flags,
         )?;
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(parent, &sys::fstat(from.as_raw_fd())?));
-        if parent != new_parent {
-            stamps.push(stamp(new_parent, &sys::fstat(to.as_raw_fd())?));
-        }
         Ok(Applied {
-            stamps,
             ..Applied::default()
         })
     }
@@ -268,11 +259,8 @@ impl Applier<'_> {
                 ..Applied::default()
             });
         }
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(id, &sys::fstat(fd)?));
         Ok(Applied {
             written,
-            stamps,
             ..Applied::default()
         })
     }
@@ -335,26 +323,17 @@ fn timespec(set: TimeSet) -> libc::timespec {
     }
 }
 
-/// The times of a file, to travel with an operation on it.
-pub(crate) fn stamp(id: FileId, stat: &libc::stat) -> Stamp {
-    let time = |sec: i64, nsec: i64| Timespec {
-        sec,
-        nsec: nsec as u32,
+/// The times of a file as an operation that sets them.
+pub(crate) fn times_of(stat: &libc::stat) -> AttrSet {
+    let time = |sec: i64, nsec: i64| {
+        TimeSet::To(Timespec {
+            sec,
+            nsec: nsec as u32,
+        })
     };
-    Stamp {
-        id,
+    AttrSet {
         atime: time(stat.st_atime, stat.st_atime_nsec),
         mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+        ..AttrSet::default()
     }
-}
-
-/// Gives a file the times it has on the serving node.
-pub(crate) fn set_stamp(nodes: &Nodes, stamp: &Stamp) -> io::Result<()> {
-    let Some(node) = nodes.get(stamp.id) else {
-        return Ok(());
-    };
-    let fd = nodes.fd(&node)?;
-    assume_root();
-    let times = [TimeSet::To(stamp.atime), TimeSet::To(stamp.mtime)].map(timespec);
-    sys::utimens(fd.as_raw_fd(), &times)
 }

@@ -9,11 +9,10 @@ use super::sys;
 use crate::error::to_fuse;
 use convert::{cred, fail, id, time_set};
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -52,6 +51,7 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_DONT_MASK,
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
             InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
@@ -391,51 +391,36 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let opened = self.volume.nodes.expect(id(ino)).and_then(|node| {
-            let fh = self.volume.streams.open(&self.volume.nodes, &node)?;
-            let cached = match self.service.serving_period() {
-                Some(period) => {
-                    let mut state = node.state();
-                    let keep = std::mem::replace(&mut state.coherent, period) == period;
-                    let keep = if keep {
-                        FopenFlags::FOPEN_KEEP_CACHE
-                    } else {
-                        FopenFlags::empty()
-                    };
-                    FopenFlags::FOPEN_CACHE_DIR | keep
-                }
-                None => FopenFlags::empty(),
-            };
-            Ok((fh, cached))
-        });
-        match opened {
-            Ok((fh, how)) => reply.opened(FileHandle(fh), how),
-            Err(e) => reply.error(fail(&e)),
-        }
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // Directories need no opening; the kernel does not ask again.
+        reply.error(Errno::ENOSYS);
     }
 
     fn readdir(
         &self,
         _req: &Request,
         ino: INodeNo,
-        fh: FileHandle,
+        _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let read = self.volume.streams.get(fh.0).and_then(|stream| {
-            stream.read(id(ino), None, offset.cast_signed(), |entry| {
-                let name = OsStr::from_bytes(entry.name.to_bytes());
-                // The kernel takes 0 for unknown: the number comes with the entry's lookup.
-                let ino = INodeNo(u64::MAX);
-                !reply.add(
-                    ino,
-                    entry.next.cast_unsigned(),
-                    entry_kind(entry.kind),
-                    name,
-                )
-            })
-        });
+        let read = self
+            .volume
+            .streams
+            .get(&self.volume.nodes, id(ino))
+            .and_then(|stream| {
+                stream.read(id(ino), None, offset.cast_signed(), |entry| {
+                    let name = OsStr::from_bytes(entry.name.to_bytes());
+                    // The kernel takes 0 for unknown: the number comes with the entry's lookup.
+                    let ino = INodeNo(u64::MAX);
+                    !reply.add(
+                        ino,
+                        entry.next.cast_unsigned(),
+                        entry_kind(entry.kind),
+                        name,
+                    )
+                })
+            });
         match read {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(fail(&e)),
@@ -446,7 +431,7 @@ impl Filesystem for Adapter {
         &self,
         _req: &Request,
         ino: INodeNo,
-        fh: FileHandle,
+        _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
@@ -454,11 +439,12 @@ impl Filesystem for Adapter {
         let nodes = &self.volume.nodes;
         let own = self.volume.stat(id(ino));
         let read = own.and_then(|own| {
-            let stream = self.volume.streams.get(fh.0)?;
+            let stream = self.volume.streams.get(&self.volume.nodes, id(ino))?;
             stream.read(id(ino), Some(nodes), offset.cast_signed(), |entry| {
                 let name = OsStr::from_bytes(entry.name.to_bytes());
                 let attr = match &entry.node {
                     Some((node, stat)) => attr(node.id, stat),
+                    None if name == ".." => attr(self.volume.parent_of(id(ino)), &own),
                     None => attr(id(ino), &own),
                 };
                 let next = entry.next.cast_unsigned();
@@ -469,18 +455,6 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(fail(&e)),
         }
-    }
-
-    fn releasedir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        self.volume.streams.close(fh.0);
-        reply.ok();
     }
 
     fn fsyncdir(
@@ -518,7 +492,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -537,6 +511,7 @@ impl Filesystem for Adapter {
             name: name.as_bytes(),
             value,
             flags,
+            clear_setgid: name == "system.posix_acl_access" && self.outside_group(req, ino),
         };
         self.change_empty(&op, reply);
     }
@@ -550,11 +525,11 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let mut buf = vec![0; (size as usize).min(MAX_XATTR)];
-        match self.volume.listxattr(id(ino), &mut buf) {
-            Ok(n) if size == 0 => reply.size(n as u32),
-            Ok(n) => reply.data(&buf[..n]),
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        match self.volume.listxattr(id(ino), req.uid()) {
+            Ok(list) if size == 0 => reply.size(list.len() as u32),
+            Ok(list) if list.len() > size as usize => reply.error(Errno::ERANGE),
+            Ok(list) => reply.data(&list),
             Err(e) => reply.error(fail(&e)),
         }
     }
@@ -655,6 +630,13 @@ impl Filesystem for Adapter {
                 Err(errno) => reply.error(to_fuse(errno)),
             };
             return self.change(&op, Box::new(finish));
+        }
+        if libc::c_ulong::from(cmd) == sys::FS_IOC_FSGETXATTR {
+            // The kernel asks for this before it sets inode flags.
+            return match self.volume.fs_xattr(id(ino)) {
+                Ok(attr) => reply.ioctl(0, &attr),
+                Err(e) => reply.error(fail(&e)),
+            };
         }
         reply.error(Errno::ENOTTY);
     }

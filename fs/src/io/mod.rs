@@ -3,7 +3,7 @@
 //! * [`fuse`]: the kernel's requests; [`mount`]: covering a directory and uncovering it;
 //! * [`service`]: the way of a change; [`names`]: entries and introductions; [`read`], [`readdir`]:
 //!   what only reads; [`tree`]: what the driver asks;
-//! * [`apply`]: one operation done, the same code on both nodes; [`stamps`]: times to be set;
+//! * [`apply`]: one operation done, the same code on both nodes; [`times`]: file times that follow;
 //! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree; [`digest`]: its digest;
 //! * [`control`]: the control socket; [`pool`]: threads for disk waits.
 
@@ -20,6 +20,6 @@ pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod readdir;
 pub(crate) mod service;
-pub(crate) mod stamps;
 pub(crate) mod sys;
+pub(crate) mod times;
 pub(crate) mod tree;

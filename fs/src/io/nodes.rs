@@ -7,6 +7,7 @@ use super::sys::{self, Handle};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tandem_repl::ids::FileId;
 
@@ -26,6 +27,8 @@ pub(crate) struct Node {
     /// Held from a change of this file's content or attributes until it is on the stream, so that
     /// both nodes do overlapping changes in the same order (I9).
     pub(crate) order: Mutex<()>,
+    /// Its times have changed since the peer was told them; it is listed in [`super::times::Times`].
+    pub(crate) touched: AtomicBool,
     state: Mutex<NodeState>,
 }
 
@@ -112,6 +115,7 @@ impl Nodes {
             handle,
             format,
             order: Mutex::default(),
+            touched: AtomicBool::new(false),
             state: Mutex::default(),
         });
         self.shard(id).insert(id, node.clone());
@@ -152,6 +156,7 @@ impl Nodes {
                 handle,
                 format,
                 order: Mutex::default(),
+                touched: AtomicBool::new(false),
                 state: Mutex::new(state),
             });
             shard.insert(id, node.clone());

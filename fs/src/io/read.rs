@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tandem_repl::ids::FileId;
+use tandem_repl::limits::MAX_XATTR;
 
 /// Nothing but this node's kernel changes the tree while it serves, so what it knows stays true.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -64,14 +65,39 @@ impl Volume {
         sys::getxattr(self.nodes.fd(&node)?.as_raw_fd(), &cstring(name)?, buf)
     }
 
-    pub(crate) fn listxattr(&self, id: FileId, buf: &mut [u8]) -> io::Result<usize> {
+    /// Names of a file's attributes. Trusted ones are for the administrator's eyes, as the local
+    /// file system would have it if it knew who asks.
+    pub(crate) fn listxattr(&self, id: FileId, uid: u32) -> io::Result<Vec<u8>> {
         let node = self.nodes.expect(id)?;
-        sys::listxattr(self.nodes.fd(&node)?.as_raw_fd(), buf)
+        let mut list = vec![0; MAX_XATTR];
+        let n = sys::listxattr(self.nodes.fd(&node)?.as_raw_fd(), &mut list)?;
+        list.truncate(n);
+        if uid != 0 {
+            let names = list.split_inclusive(|b| *b == 0);
+            list = names
+                .filter(|name| !name.starts_with(b"trusted."))
+                .flatten()
+                .copied()
+                .collect();
+        }
+        Ok(list)
     }
 
     pub(crate) fn inode_flags(&self, id: FileId) -> io::Result<u32> {
         let node = self.nodes.expect(id)?;
         sys::get_flags(self.nodes.fd(&node)?.as_raw_fd())
+    }
+
+    pub(crate) fn fs_xattr(&self, id: FileId) -> io::Result<sys::FsXattr> {
+        let node = self.nodes.expect(id)?;
+        sys::get_fsxattr(self.nodes.fd(&node)?.as_raw_fd())
+    }
+
+    /// Id of the directory above; a directory of its own above the root is not told.
+    pub(crate) fn parent_of(&self, id: FileId) -> FileId {
+        let node = self.nodes.get(id);
+        let parent = node.and_then(|n| n.state().names.first().map(|(parent, _)| *parent));
+        parent.unwrap_or(FileId::ROOT)
     }
 
     /// Whether the configuration names this file for direct access.
@@ -151,6 +177,14 @@ impl Service {
             Mode::Cached { keep: true } => FopenFlags::FOPEN_KEEP_CACHE,
             Mode::Cached { keep: false } => FopenFlags::empty(),
         };
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            // The kernel's inode does not know these flags, and the descriptor may be older.
+            let fd = volume.nodes.fd(&node)?;
+            let (immutable, append) = sys::protection(fd.as_raw_fd())?;
+            if immutable || (append && flags & libc::O_APPEND == 0) {
+                return Err(io::Error::from_raw_os_error(libc::EPERM));
+            }
+        }
         volume.nodes.opened(&node)?;
         Ok(how | FopenFlags::FOPEN_NOFLUSH)
     }

@@ -16,7 +16,7 @@ use super::backing::Backing;
 use super::names;
 use super::nodes::{Node, Nodes};
 use super::pool::Pool;
-use super::stamps::Times;
+use super::times::Times;
 use crate::config::Ack;
 use crate::error::errno_of;
 use fuser::Notifier;
@@ -28,7 +28,7 @@ use tandem_repl::io::driver::{Driver, Shipment};
 use tandem_repl::limits::MAX_PARKED;
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
-use tandem_repl::wire::{FrameHeader, HEADER, Message, Stamps, encode_op};
+use tandem_repl::wire::{FrameHeader, HEADER, Message, encode_op};
 
 /// Threads that serve the kernel, per directory.
 pub(crate) const SERVERS: usize = 4;
@@ -45,7 +45,7 @@ pub(crate) struct Volume {
     pub(crate) nodes: Nodes,
     /// Files by the serving peer's ids.
     peers: Nodes,
-    times: Times,
+    pub(crate) times: Times,
     pub(crate) direct: Vec<String>,
     pub(crate) streams: super::readdir::Streams,
     pub(crate) notifier: OnceLock<Notifier>,
@@ -152,7 +152,7 @@ impl Service {
         }
         // The frame is the operation's owned form.
         let mut frame = Vec::new();
-        encode_op(&mut frame, volume.id, OpSeq(0), op, &Stamps::default());
+        encode_op(&mut frame, volume.id, OpSeq(0), op);
         let (service, volume) = (self.clone(), volume.clone());
         parked.push(Box::new(move || {
             let decoded = frame
@@ -215,7 +215,6 @@ impl Service {
             stat,
             node: made,
             written,
-            stamps,
         } = applied;
         let gone = (volume.clone(), made.as_ref().map(|n| n.id));
         let done = Done {
@@ -237,7 +236,6 @@ impl Service {
             stat,
             node: made,
             written,
-            stamps,
         };
         let shipped = names::as_shipped(op, &applied, self.ack);
         let Some(driver) = self.driver.get() else {
@@ -247,7 +245,7 @@ impl Service {
             names::payload(op),
             |shipment| {
                 names::bind_for(shipment, volume, &shipped, &entries);
-                shipment.op(volume.id, &shipped, &applied.stamps);
+                shipment.op(volume.id, &shipped);
                 names::after(&volume.nodes, op, &entries, &applied);
                 if let Some(made) = &applied.node {
                     made.state().bound = shipment.session();
@@ -255,6 +253,7 @@ impl Service {
             },
             answer,
         );
+        volume.times.note(&volume.nodes, op, applied.node.as_ref());
         drop(order);
     }
 
@@ -268,7 +267,7 @@ impl Service {
             driver.post(|shipment: &mut Shipment<'_>| {
                 if shipment.session() == bound {
                     let op = Op::Unbind { id: node.id };
-                    shipment.op(volume.id, &op, &Stamps::default());
+                    shipment.op(volume.id, &op);
                 }
             });
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::Tree;
 use tandem_repl::logic::member::Gate;
-use tandem_repl::op::{Op, Stamp};
+use tandem_repl::op::Op;
 
 impl Service {
     fn volume(&self, dir: DirId) -> Result<&Arc<Volume>, i32> {
@@ -17,10 +17,9 @@ impl Service {
 }
 
 impl Tree for Service {
-    fn apply(&self, dir: DirId, op: &Op<'_>, stamps: &[Stamp]) -> Result<(), i32> {
+    fn apply(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32> {
         let volume = self.volume(dir)?;
-        self.apply_from_peer(volume, op, stamps)
-            .map_err(|e| errno_of(&e))
+        self.apply_from_peer(volume, op).map_err(|e| errno_of(&e))
     }
 
     fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32> {
@@ -33,14 +32,10 @@ impl Tree for Service {
     }
 
     fn set_gate(&self, gate: Gate) {
-        if gate != Gate::ReadOnly {
-            self.settle_times();
-        }
         self.switch_gate(gate);
     }
 
     fn digest(&self) -> Result<[u8; 32], String> {
-        self.settle_times();
         let mut hash = blake3::Hasher::new();
         for volume in &self.volumes {
             hash.update(&digest::tree(volume.backing.root_fd())?);
@@ -49,7 +44,6 @@ impl Tree for Service {
     }
 
     fn flush(&self) -> Result<(), String> {
-        self.settle_times();
         for volume in &self.volumes {
             let named = |e: io::Error| format!("{}: {e}", volume.backing.path.display());
             volume.backing.sync().map_err(named)?;

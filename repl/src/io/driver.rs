@@ -21,8 +21,8 @@ use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
 use crate::ids::{DirId, FileId, Id128, OpSeq};
 use crate::logic::member::{Gate, Member};
 use crate::logic::record::Record;
-use crate::op::{Op, Stamp};
-use crate::wire::{Control, Hello, Stamps, WIRE_VERSION, WIRE_VERSION_MIN};
+use crate::op::Op;
+use crate::wire::{Control, Hello, WIRE_VERSION, WIRE_VERSION_MIN};
 use crate::wire::{encode_control, encode_op};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -40,11 +40,11 @@ const SYNCERS: usize = 8;
 
 /// The replicated directories as the driver needs them.
 pub trait Tree: Send + Sync + 'static {
-    /// Applies an operation of the peer; `stamps` are the times the files have there.
+    /// Applies an operation of the peer.
     ///
     /// # Errors
     /// The errno of the local file system.
-    fn apply(&self, dir: DirId, op: &Op<'_>, stamps: &[Stamp]) -> Result<(), i32>;
+    fn apply(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
     /// Brings what an operation changed to stable storage: [`Op::Fsync`] or [`Op::SyncAll`]. May be
     /// called from several threads at once.
     ///
@@ -187,12 +187,12 @@ impl Shipment<'_> {
     /// Tells the peer where a file is.
     pub fn bind(&mut self, dir: DirId, id: FileId, parent: FileId, name: &[u8]) {
         let op = Op::Bind { id, parent, name };
-        encode_op(self.out, dir, OpSeq(0), &op, &Stamps::default());
+        encode_op(self.out, dir, OpSeq(0), &op);
     }
 
     /// The operation itself; once per shipment.
-    pub fn op(&mut self, dir: DirId, op: &Op<'_>, stamps: &Stamps) {
-        encode_op(self.out, dir, self.seq, op, stamps);
+    pub fn op(&mut self, dir: DirId, op: &Op<'_>) {
+        encode_op(self.out, dir, self.seq, op);
     }
 }
 

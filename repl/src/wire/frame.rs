@@ -1,11 +1,11 @@
-//! The frame around a message: header, stamps, body.
+//! The frame around a message.
 
 use super::control::Control;
 use super::ops::{get_op, kind_of, put_op};
 use super::raw::{Put, Reader, WireError};
-use crate::ids::{DirId, FileId, OpSeq};
-use crate::limits::{MAX_BODY, MAX_CONTROL, MAX_STAMPS};
-use crate::op::{Op, Stamp, Timespec};
+use crate::ids::{DirId, OpSeq};
+use crate::limits::{MAX_BODY, MAX_CONTROL};
+use crate::op::{Op, Timespec};
 
 /// Bytes of the fixed header.
 pub const HEADER: usize = 16;
@@ -19,7 +19,6 @@ pub struct FrameHeader {
     pub body_len: usize,
     kind: u8,
     dir: DirId,
-    stamps: usize,
     seq: OpSeq,
 }
 
@@ -42,57 +41,19 @@ pub enum Message<'a> {
     Op {
         dir: DirId,
         op: Op<'a>,
-        stamps: Stamps,
     },
-}
-
-/// Up to [`MAX_STAMPS`] times, without an allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamps {
-    items: [Stamp; MAX_STAMPS],
-    len: usize,
-}
-
-impl Default for Stamps {
-    fn default() -> Self {
-        let zero = Timespec::default();
-        let none = Stamp {
-            id: FileId(0),
-            atime: zero,
-            mtime: zero,
-        };
-        Self {
-            items: [none; MAX_STAMPS],
-            len: 0,
-        }
-    }
-}
-
-impl Stamps {
-    /// Adds one; more than [`MAX_STAMPS`] is a fault of the caller and the surplus is left out.
-    pub fn push(&mut self, stamp: Stamp) {
-        debug_assert!(self.len < MAX_STAMPS);
-        if self.len < MAX_STAMPS {
-            self.items[self.len] = stamp;
-            self.len += 1;
-        }
-    }
-
-    pub fn as_slice(&self) -> &[Stamp] {
-        &self.items[..self.len]
-    }
 }
 
 impl FrameHeader {
     /// Checks a header before its body is waited for.
     ///
     /// # Errors
-    /// Too long a body, too many stamps, an unknown kind.
+    /// Too long a body, or a byte that must be zero and is not.
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, WireError> {
         let mut r = Reader(bytes);
         let body_len = r.u32()? as usize;
         let kind = r.u8()?;
-        let stamps = usize::from(r.u8()?);
+        let zero = r.u8()?;
         let dir = DirId(r.u16()?);
         let seq = OpSeq(r.u64()?);
         let limit = if kind == KIND_CONTROL {
@@ -106,17 +67,16 @@ impl FrameHeader {
                 limit,
             });
         }
-        if stamps > MAX_STAMPS {
+        if zero != 0 {
             return Err(WireError::BadValue {
-                field: "stamps",
-                value: stamps as u64,
+                field: "reserved byte",
+                value: zero.into(),
             });
         }
         Ok(Self {
             body_len,
             kind,
             dir,
-            stamps,
             seq,
         })
     }
@@ -135,17 +95,9 @@ impl FrameHeader {
                 Message::Ack { errno }
             }
             kind => {
-                let mut stamps = Stamps::default();
-                for _ in 0..self.stamps {
-                    stamps.push(get_stamp(&mut r)?);
-                }
                 let op = get_op(kind, &mut r)?;
                 r.end()?;
-                Message::Op {
-                    dir: self.dir,
-                    op,
-                    stamps,
-                }
+                Message::Op { dir: self.dir, op }
             }
         };
         Ok(Frame {
@@ -172,24 +124,16 @@ pub(super) fn put_time(out: &mut Vec<u8>, t: Timespec) {
     out.u32(t.nsec);
 }
 
-fn get_stamp(r: &mut Reader<'_>) -> Result<Stamp, WireError> {
-    Ok(Stamp {
-        id: FileId(r.u64()?),
-        atime: get_time(r)?,
-        mtime: get_time(r)?,
-    })
-}
-
 /// Writes a header with a length to be filled in, then the body, then the length.
 fn framed(
     out: &mut Vec<u8>,
-    (kind, stamps, dir, seq): (u8, usize, DirId, OpSeq),
+    (kind, dir, seq): (u8, DirId, OpSeq),
     body: impl FnOnce(&mut Vec<u8>),
 ) {
     let start = out.len();
     out.u32(0);
     out.u8(kind);
-    out.u8(u8::try_from(stamps).expect("at most MAX_STAMPS"));
+    out.u8(0);
     out.u16(dir.0);
     out.u64(seq.0);
     body(out);
@@ -203,28 +147,20 @@ fn framed(
 }
 
 /// Appends an operation's frame to `out`.
-pub fn encode_op(out: &mut Vec<u8>, dir: DirId, seq: OpSeq, op: &Op<'_>, stamps: &Stamps) {
-    let stamps = stamps.as_slice();
-    framed(out, (kind_of(op), stamps.len(), dir, seq), |out| {
-        for s in stamps {
-            out.u64(s.id.0);
-            put_time(out, s.atime);
-            put_time(out, s.mtime);
-        }
-        put_op(out, op);
-    });
+pub fn encode_op(out: &mut Vec<u8>, dir: DirId, seq: OpSeq, op: &Op<'_>) {
+    framed(out, (kind_of(op), dir, seq), |out| put_op(out, op));
 }
 
 /// Appends an acknowledgement's frame to `out`.
 pub fn encode_ack(out: &mut Vec<u8>, seq: OpSeq, errno: i32) {
-    framed(out, (KIND_ACK, 0, DirId(0), seq), |out| {
+    framed(out, (KIND_ACK, DirId(0), seq), |out| {
         out.u32(errno.cast_unsigned());
     });
 }
 
 /// Appends a control message's frame to `out`.
 pub fn encode_control(out: &mut Vec<u8>, control: &Control) {
-    framed(out, (KIND_CONTROL, 0, DirId(0), OpSeq(0)), |out| {
+    framed(out, (KIND_CONTROL, DirId(0), OpSeq(0)), |out| {
         control.encode(out);
     });
 }

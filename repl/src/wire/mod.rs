@@ -1,9 +1,9 @@
 //! Frames of the replication stream: bytes to messages and back. Pure, versioned, bounded.
 //!
 //! ```text
-//!  0        4      5       6       8               16
-//!  ├ body   ├ kind ├ dir ──┤ stamp ├ sequence ─────┤ stamps … ┤ body fields … ┤ names, data
-//!  │ length │      │ u16   │ count │ u64           │ 32 B each
+//!  0        4      5      6       8          16
+//!  ├ body   ├ kind ├ zero ├ dir ──┤ sequence ┤ body: fixed fields ┤ names, data
+//!  │ length │ u8   │ u8   │ u16   │ u64
 //! ```
 //! All numbers are little-endian. `body length` counts everything after the 16 byte header. A frame
 //! that is longer than [`crate::limits::MAX_BODY`], has an unknown kind, or does not use exactly its
@@ -15,9 +15,7 @@ mod ops;
 mod raw;
 
 pub use control::{Control, Hello, Reject};
-pub use frame::{
-    Frame, FrameHeader, HEADER, Message, Stamps, encode_ack, encode_control, encode_op,
-};
+pub use frame::{Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_op};
 pub use raw::WireError;
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest

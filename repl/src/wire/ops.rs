@@ -105,11 +105,13 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             name,
             value,
             flags,
+            clear_setgid,
         } => {
             out.u64(id.0);
             out.bytes(name);
             out.bytes(value);
             out.u32(flags.cast_unsigned());
+            out.u8(u8::from(clear_setgid));
         }
         Op::RemoveXattr { id, name } => {
             out.u64(id.0);
@@ -188,6 +190,7 @@ pub(super) fn get_op<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Op<'a>, WireErr
             name: xattr_name(r)?,
             value: r.bytes(MAX_XATTR)?,
             flags: r.u32()?.cast_signed(),
+            clear_setgid: r.flag("clear_setgid")?,
         },
         27 => Op::RemoveXattr {
             id: id(r)?,

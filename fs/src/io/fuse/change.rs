@@ -102,7 +102,29 @@ impl Adapter {
 
     pub(super) fn forgotten(&self, ino: INodeNo, count: u64) {
         if let Some(node) = self.volume.nodes.forget(id(ino), count) {
+            if node.is_dir() {
+                self.volume.streams.drop_one(node.id);
+            }
             self.service.unbind(&self.volume, &node);
         }
+    }
+
+    /// Whether the caller belongs to none of the file's group's members. The kernel knows, but says it
+    /// only in a form the crate does not read.
+    pub(super) fn outside_group(&self, req: &Request, ino: INodeNo) -> bool {
+        let Ok(stat) = self.volume.stat(id(ino)) else {
+            return false;
+        };
+        if req.uid() == 0 || req.gid() == stat.st_gid {
+            return false;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", req.pid()));
+        let status = status.unwrap_or_default();
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+        let group = stat.st_gid.to_string();
+        !groups
+            .unwrap_or_default()
+            .split_whitespace()
+            .any(|g| g == group)
     }
 }

@@ -38,16 +38,12 @@ pub(super) fn timespec(time: SystemTime) -> Timespec {
             sec: d.as_secs().cast_signed(),
             nsec: d.subsec_nanos(),
         },
+        // fuser turns -5 s + 0.25 s into 5.25 s before 1970; the parts are told apart again here.
         Err(before) => {
             let d = before.duration();
-            let (sec, nsec) = (d.as_secs().cast_signed(), d.subsec_nanos());
-            if nsec == 0 {
-                Timespec { sec: -sec, nsec: 0 }
-            } else {
-                Timespec {
-                    sec: -sec - 1,
-                    nsec: 1_000_000_000 - nsec,
-                }
+            Timespec {
+                sec: -d.as_secs().cast_signed(),
+                nsec: d.subsec_nanos(),
             }
         }
     }

@@ -1,57 +1,72 @@
 //! What the replication driver asks of the service: the peer's operations, and the gate.
 
-use super::super::apply::{Applier, Ids, stamp};
-use super::super::sys;
+use super::super::apply::{Applier, Ids};
+use super::super::{names, times};
 use super::sync::sync_file;
 use super::{Service, Volume};
 use std::io;
 use std::sync::PoisonError;
 use tandem_repl::ids::FileId;
 use tandem_repl::logic::member::Gate;
-use tandem_repl::op::{Op, Stamp};
-use tandem_repl::wire::Stamps;
+use tandem_repl::op::Op;
 
 impl Service {
-    pub(crate) fn apply_from_peer(
-        &self,
-        volume: &Volume,
-        op: &Op<'_>,
-        stamps: &[Stamp],
-    ) -> io::Result<()> {
-        if let Op::Unbind { id } = op {
-            volume.times.settle(&volume.peers, *id);
-        }
+    pub(crate) fn apply_from_peer(&self, volume: &Volume, op: &Op<'_>) -> io::Result<()> {
         Applier {
             nodes: &volume.peers,
             ids: Ids::Peers,
         }
-        .apply(op)?;
-        volume.times.note(&volume.peers, stamps);
-        Ok(())
+        .apply(op)
+        .map(|_| ())
     }
 
     pub(crate) fn sync_for_peer(&self, volume: &Volume, op: &Op<'_>) -> io::Result<()> {
-        match op {
-            Op::Fsync { id, .. } => volume.times.settle(&volume.peers, *id),
-            _ => volume.times.settle_all(&volume.peers),
-        }
         sync_file(&volume.backing, &volume.peers, op)
     }
 
-    pub(crate) fn settle_times(&self) {
+    /// Sends the times of files that have changed.
+    pub(crate) fn send_times(&self) {
         for volume in &self.volumes {
-            volume.times.settle_all(&volume.peers);
+            for node in volume.times.take() {
+                let gate = self.gate();
+                if gate.gate != Gate::Replicated {
+                    // Nobody to send them to; a peer that returns is compared with this node.
+                    continue;
+                }
+                let _order = node.lock_order();
+                let Some(op) = times::operation(&volume.nodes, &node) else {
+                    continue;
+                };
+                let Some(driver) = self.driver.get() else {
+                    continue;
+                };
+                driver.ship(
+                    0,
+                    |shipment| {
+                        names::bind_for(shipment, volume, &op, &names::Entries::default());
+                        shipment.op(volume.id, &op);
+                    },
+                    Box::new(|_| {}),
+                );
+            }
         }
     }
 
+    /// Files whose times the peer may not have yet.
+    pub(crate) fn times_waiting(&self) -> u64 {
+        self.volumes.iter().map(|v| v.times.waiting() as u64).sum()
+    }
+
     pub(crate) fn reset_peer_ids(&self) {
-        self.settle_times();
         for volume in &self.volumes {
             volume.peers.clear();
         }
     }
 
     pub(crate) fn switch_gate(&self, gate: Gate) {
+        if gate != Gate::Replicated {
+            self.send_times();
+        }
         let served = {
             let mut state = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             let served = state.gate != Gate::ReadOnly;
@@ -65,7 +80,10 @@ impl Service {
             self.volumes.iter().for_each(|v| v.drop_kernel_caches());
         }
         if gate == Gate::Replicated {
-            self.volumes.iter().for_each(|v| self.send_root(v));
+            // The root's times no operation has carried yet.
+            self.volumes
+                .iter()
+                .for_each(|v| v.times.touch(&v.nodes, FileId::ROOT));
         }
         if gate != Gate::Frozen {
             let parked =
@@ -74,24 +92,5 @@ impl Service {
                 self.pool.run(job);
             }
         }
-    }
-
-    /// The root's times, which no operation has carried yet.
-    fn send_root(&self, volume: &Volume) {
-        let Ok(stat) = sys::fstat(volume.backing.root_fd()) else {
-            return;
-        };
-        let Some(driver) = self.driver.get() else {
-            return;
-        };
-        let mut stamps = Stamps::default();
-        stamps.push(stamp(FileId::ROOT, &stat));
-        let (set, cred) = Default::default();
-        let op = Op::SetAttr {
-            id: FileId::ROOT,
-            set,
-            cred,
-        };
-        driver.ship(0, |s| s.op(volume.id, &op, &stamps), Box::new(|_| {}));
     }
 }

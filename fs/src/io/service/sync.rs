@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
-use tandem_repl::wire::Stamps;
 
 impl Service {
     /// A change that must also reach the disk: a sync, or a write with `O_SYNC`.
@@ -70,7 +69,7 @@ impl Service {
             0,
             |shipment| {
                 names::bind_for(shipment, volume, op, &names::Entries::default());
-                shipment.op(volume.id, op, &Stamps::default());
+                shipment.op(volume.id, op);
             },
             Box::new(move |result| peer.part(result)),
         );

@@ -245,8 +245,8 @@ impl Shared {
             }
             Message::Control(control) => self.tell(Event::Control(session, control)),
             Message::Op { .. } if !self.applying.load(Ordering::Acquire) => {}
-            Message::Op { dir, op, stamps } => {
-                let errno = self.apply(&op, || self.tree.apply(dir, &op, stamps.as_slice()));
+            Message::Op { dir, op } => {
+                let errno = self.apply(&op, || self.tree.apply(dir, &op));
                 match op.sync_part() {
                     Some(op) if errno == 0 => {
                         syncs.push(SyncJob {

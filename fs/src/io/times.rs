@@ -1,0 +1,102 @@
+//! File times follow.
+//!
+//! Both nodes take times from their own clocks when they apply an operation; the serving node's are the
+//! true ones. Sending them with every write would cost a system call and a dirty inode per write, and
+//! asking a recent kernel for a time makes the next write dirty the inode again. So files whose times
+//! have changed are listed here, and a moment later their times are sent, as an operation of its own,
+//! which arrives after every operation they come from.
+//!
+//! After an unclean loss of the serving node a file changed in the last moment may have the time of the
+//! other node's clock. A clean stop sends everything first.
+
+use super::nodes::{Node, Nodes};
+use super::sys;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use tandem_repl::ids::FileId;
+use tandem_repl::op::{Op, TimeSet};
+
+/// Files with times to be sent.
+#[derive(Default)]
+pub(crate) struct Times {
+    touched: Mutex<Vec<Arc<Node>>>,
+}
+
+impl Times {
+    /// After `op` is on the stream.
+    pub(crate) fn note(&self, nodes: &Nodes, op: &Op<'_>, made: Option<&Arc<Node>>) {
+        match *op {
+            Op::SetAttr { id, set, .. } => {
+                let both = [set.atime, set.mtime]
+                    .iter()
+                    .all(|t| matches!(t, TimeSet::To(_)));
+                if both && let Some(node) = nodes.get(id) {
+                    // The operation itself has told them.
+                    node.touched.store(false, Ordering::Release);
+                } else {
+                    self.touch(nodes, id);
+                }
+            }
+            Op::Write { id, .. } | Op::Fallocate { id, .. } => self.touch(nodes, id),
+            Op::Make { parent, .. } => {
+                self.touch(nodes, parent);
+                if let Some(made) = made {
+                    self.touch_node(made);
+                }
+            }
+            Op::Link { parent, .. } | Op::Unlink { parent, .. } | Op::Rmdir { parent, .. } => {
+                self.touch(nodes, parent);
+            }
+            Op::Rename {
+                parent, new_parent, ..
+            } => {
+                self.touch(nodes, parent);
+                self.touch(nodes, new_parent);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn touch(&self, nodes: &Nodes, id: FileId) {
+        if let Some(node) = nodes.get(id) {
+            self.touch_node(&node);
+        }
+    }
+
+    fn touch_node(&self, node: &Arc<Node>) {
+        if !node.touched.swap(true, Ordering::AcqRel) {
+            self.list().push(node.clone());
+        }
+    }
+
+    /// Files whose times the peer may not have yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.list().len()
+    }
+
+    /// Takes everything listed; each file is listed again by its next change.
+    pub(crate) fn take(&self) -> Vec<Arc<Node>> {
+        std::mem::take(&mut *self.list())
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Node>>> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The operation that gives the peer a file's times; nothing if they were told meanwhile or the file
+/// is gone. The caller holds the file's order.
+pub(crate) fn operation(nodes: &Nodes, node: &Node) -> Option<Op<'static>> {
+    if !node.touched.swap(false, Ordering::AcqRel) || node.orphan() {
+        return None;
+    }
+    let fd = nodes.fd(node).ok()?;
+    let stat = sys::fstat(fd.as_raw_fd()).ok()?;
+    let set = super::apply::times_of(&stat);
+    Some(Op::SetAttr {
+        id: node.id,
+        set,
+        cred: Default::default(),
+    })
+}
