@@ -71,7 +71,15 @@ impl Applier<'_> {
                 new_parent,
                 new_name,
                 flags,
-            } => self.rename((parent, name), (new_parent, new_name), flags),
+                cred,
+            } => {
+                if flags & libc::RENAME_WHITEOUT != 0 {
+                    assume(cred, 0);
+                } else {
+                    assume_root();
+                }
+                self.rename((parent, name), (new_parent, new_name), flags)
+            }
             Op::Write {
                 id,
                 offset,
@@ -223,7 +231,6 @@ impl Applier<'_> {
         (new_parent, new_name): (FileId, &[u8]),
         flags: u32,
     ) -> io::Result<Applied> {
-        assume_root();
         let from = self.dir(parent)?;
         let to = self.dir(new_parent)?;
         let (name, new_name) = (cstring(name)?, cstring(new_name)?);

@@ -225,7 +225,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -242,6 +242,7 @@ impl Filesystem for Adapter {
             new_parent: id(newparent),
             new_name: newname.as_bytes(),
             flags: flags.bits(),
+            cred: cred(req),
         };
         self.change_empty(&op, reply);
     }

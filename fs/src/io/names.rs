@@ -95,6 +95,7 @@ pub(crate) fn after(nodes: &Nodes, op: &Op<'_>, entries: &Entries, _applied: &Ap
             new_parent,
             new_name,
             flags,
+            ..
         } => {
             let exchange = flags & libc::RENAME_EXCHANGE != 0;
             let same = matches!((&entries.first, &entries.second),
