@@ -205,21 +205,31 @@ impl Cluster {
     /// Writes back what only the kernel of the serving node holds (stores through mappings), then
     /// compares both replicas, and the directory as the application sees it with what is below.
     pub fn replicas_are_equal(&self, serving: &str) -> Result<()> {
+        self.replicas_are_equal_within(serving, SETTLE_LIMIT)
+    }
+
+    /// The same with a limit of the caller's.
+    pub fn replicas_are_equal_within(&self, serving: &str, limit: Duration) -> Result<()> {
         self.inside(serving, "sync", &[])?;
         let nodes = self.status()?;
         ensure!(nodes.len() >= 2, "two nodes hold the module: {nodes:?}");
         let (one, two) = (open_dir(&nodes[0].replica)?, open_dir(&nodes[1].replica)?);
         let options = Options::replicas();
-        let settled = settle("replicas", &one, &two, &options);
+        let settled = settle("replicas", (&one, &two), &options, limit);
         let mount = self.mount_dir(serving)?;
         let below = if nodes[0].name == serving { &one } else { &two };
         settled?;
-        settle("directory and replica", &mount, below, &options)
+        settle("directory and replica", (&mount, below), &options, limit)
     }
 }
 
 /// Compares until two trees are equal, or the limit.
-fn settle(what: &str, left: &OwnedFd, right: &OwnedFd, options: &Options) -> Result<()> {
+fn settle(
+    what: &str,
+    (left, right): (&OwnedFd, &OwnedFd),
+    options: &Options,
+    limit: Duration,
+) -> Result<()> {
     let started = Instant::now();
     let mut first = None;
     loop {
@@ -231,7 +241,7 @@ fn settle(what: &str, left: &OwnedFd, right: &OwnedFd, options: &Options) -> Res
             }
             return Ok(());
         }
-        ensure!(started.elapsed() < SETTLE_LIMIT, "{what} differ:\n{found}");
+        ensure!(started.elapsed() < limit, "{what} differ:\n{found}");
         first.get_or_insert(found);
         thread::sleep(Duration::from_millis(200));
     }
