@@ -1,4 +1,4 @@
-//! The harness for two nodes is itself tested: it sees replicas that differ, and programs that fail.
+//! The harness for two nodes is itself tested: it sees replicas that differ and programs that fail.
 
 #![allow(
     clippy::unwrap_used,
