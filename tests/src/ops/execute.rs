@@ -169,6 +169,9 @@ impl Side {
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno(libc::EBADF));
         }
+        // Without it a FUSE mount does not know of stores through a mapping; the table of cases has
+        // that as a case of its own.
+        sys::fsync(fd)?;
         let back = sys::lseek(fd, 0, libc::SEEK_CUR)?;
         let whence = if hole {
             libc::SEEK_HOLE
