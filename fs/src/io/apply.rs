@@ -125,11 +125,11 @@ impl Applier<'_> {
             } => {
                 assume_root();
                 let name = cstring(name)?;
-                self.on_node(id, |fd, _| {
+                self.on_node(id, |fd, node| {
                     sys::setxattr(fd, &name, value, flags)?;
                     if clear_setgid {
                         let mode = sys::fstat(fd)?.st_mode & 0o7777;
-                        sys::fchmod(fd, mode & !libc::S_ISGID)?;
+                        chmod(fd, node, mode & !libc::S_ISGID)?;
                     }
                     Ok(())
                 })
@@ -334,16 +334,20 @@ fn set_attr(fd: RawFd, node: &Node, set: &AttrSet, cred: Cred) -> io::Result<()>
         sys::fchown(fd, set.uid, set.gid)?;
     }
     if let Some(mode) = set.mode {
-        if node.is_file() || node.is_dir() {
-            sys::fchmod(fd, mode & 0o7777)?;
-        } else {
-            sys::chmod_path_fd(fd, mode & 0o7777)?;
-        }
+        chmod(fd, node, mode & 0o7777)?;
     }
     if set.atime != TimeSet::Keep || set.mtime != TimeSet::Keep {
         sys::utimens(fd, &[timespec(set.atime), timespec(set.mtime)])?;
     }
     Ok(())
+}
+
+fn chmod(fd: RawFd, node: &Node, mode: u32) -> io::Result<()> {
+    if node.is_file() || node.is_dir() {
+        sys::fchmod(fd, mode)
+    } else {
+        sys::chmod_path_fd(fd, mode)
+    }
 }
 
 fn timespec(set: TimeSet) -> libc::timespec {
