@@ -159,14 +159,16 @@ fn send_times_in_background(service: &Arc<Service>) -> Result<(), DaemonError> {
     spawned.map(|_| ()).map_err(DaemonError::Thread)
 }
 
-/// Returns when the driver says so, or after a signal to end has been turned into a clean stop.
+/// Returns when the driver says so, or after a signal to end has been turned into a clean stop. A stop
+/// that is refused because the set is just changing is repeated.
 fn wait_for_end(daemon: &Daemon, exit: &Receiver<()>, signals: &Signals) {
+    let mut ending = false;
     loop {
         if exit.recv_timeout(Duration::from_millis(100)).is_ok() {
             return;
         }
-        if signals.pending() {
-            tracing::info!("told to end");
+        ending |= signals.pending();
+        if ending {
             match daemon.driver.command(Command::Stop) {
                 Ok(()) => return,
                 Err(refusal) => tracing::warn!("stop: {refusal}"),

@@ -24,11 +24,10 @@ pub const MAX_PENDING: usize = 16 * 1024;
 pub const MAX_PARKED: usize = 16 * 1024;
 /// Time between attempts to reach the peer.
 pub const DIAL_INTERVAL: Duration = Duration::from_millis(300);
-/// A link without any packet for so long is lost. Kept under the least stall limit, so that a
-/// dead peer is noticed by the link before it is noticed by the stall limit.
-pub const LINK_IDLE: Duration = Duration::from_millis(2000);
+/// Least time without any packet after which a link counts as lost; otherwise the stall limit is.
+pub const MIN_IDLE: Duration = Duration::from_millis(500);
 /// Interval of packets that keep an idle link alive.
-pub const KEEP_ALIVE: Duration = Duration::from_millis(400);
+pub const KEEP_ALIVE: Duration = Duration::from_millis(120);
 
 const _: () = assert!(
     MAX_XATTR + MAX_NAME + 1024 < MAX_BODY,
@@ -36,6 +35,6 @@ const _: () = assert!(
 );
 const _: () = assert!(MAX_BODY < SEND_WINDOW as usize, "a frame fits the window");
 const _: () = assert!(
-    KEEP_ALIVE.as_millis() * 4 < LINK_IDLE.as_millis(),
+    KEEP_ALIVE.as_millis() * 4 < MIN_IDLE.as_millis(),
     "several keep-alives may be lost before the link counts as lost"
 );

@@ -103,13 +103,14 @@ pub enum Op<'a> {
         parent: FileId,
         name: &'a [u8],
     },
-    /// `flags` as of `renameat2`.
+    /// `flags` as of `renameat2`; with `RENAME_WHITEOUT` a device is made, as the caller's.
     Rename {
         parent: FileId,
         name: &'a [u8],
         new_parent: FileId,
         new_name: &'a [u8],
         flags: u32,
+        cred: Cred,
     },
     Write {
         id: FileId,

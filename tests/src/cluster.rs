@@ -46,6 +46,7 @@ pub struct Cluster {
     binary: PathBuf,
     helper: PathBuf,
     name: String,
+    dir: PathBuf,
 }
 
 /// The program under test, or nothing and a line that says why the test is skipped. With
@@ -72,13 +73,15 @@ impl Cluster {
     /// inside the nodes.
     pub fn up(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let prefix = std::env::var("TANDEM_LAB_PREFIX").unwrap_or_else(|_| "test".into());
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{prefix}-{}-{number}", std::process::id());
+        let name = format!("test-{}-{number}", std::process::id());
+        // Where temporary files live: who sets TMPDIR can find what a killed test left there.
+        let dir = std::env::temp_dir().join(format!("tandem-lab-{name}"));
         let cluster = Self {
             binary,
             helper: PathBuf::from(helper),
             name,
+            dir,
         };
         cluster.lab("up", more)?;
         let nodes = cluster.status()?;
@@ -94,11 +97,17 @@ impl Cluster {
         Ok(cluster)
     }
 
+    fn command(&self, command: &str) -> Command {
+        let mut lab = Command::new(&self.binary);
+        lab.args(["lab", command, "--name", &self.name, "--dir"])
+            .arg(&self.dir);
+        lab
+    }
+
     /// A command of `tandem lab`; its output.
     pub fn lab(&self, command: &str, arguments: &[&str]) -> Result<String> {
-        let mut lab = Command::new(&self.binary);
-        lab.args(["lab", command, "--name", &self.name])
-            .args(arguments);
+        let mut lab = self.command(command);
+        lab.args(arguments);
         let output = lab.output().with_context(|| format!("{lab:?}"))?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
@@ -124,9 +133,8 @@ impl Cluster {
 
     /// Runs a program inside a node; its output if it succeeded, else an error with it.
     pub fn exec(&self, node: &str, program: &[&str]) -> Result<String> {
-        let mut exec = Command::new(&self.binary);
-        exec.args(["lab", "exec", "--name", &self.name, node, "--"])
-            .args(program);
+        let mut exec = self.command("exec");
+        exec.args([node, "--"]).args(program);
         exec.stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -197,21 +205,31 @@ impl Cluster {
     /// Writes back what only the kernel of the serving node holds (stores through mappings), then
     /// compares both replicas, and the directory as the application sees it with what is below.
     pub fn replicas_are_equal(&self, serving: &str) -> Result<()> {
+        self.replicas_are_equal_within(serving, SETTLE_LIMIT)
+    }
+
+    /// The same with a limit of the caller's.
+    pub fn replicas_are_equal_within(&self, serving: &str, limit: Duration) -> Result<()> {
         self.inside(serving, "sync", &[])?;
         let nodes = self.status()?;
         ensure!(nodes.len() >= 2, "two nodes hold the module: {nodes:?}");
         let (one, two) = (open_dir(&nodes[0].replica)?, open_dir(&nodes[1].replica)?);
         let options = Options::replicas();
-        let settled = settle("replicas", &one, &two, &options);
+        let settled = settle("replicas", (&one, &two), &options, limit);
         let mount = self.mount_dir(serving)?;
         let below = if nodes[0].name == serving { &one } else { &two };
         settled?;
-        settle("directory and replica", &mount, below, &options)
+        settle("directory and replica", (&mount, below), &options, limit)
     }
 }
 
 /// Compares until two trees are equal, or the limit.
-fn settle(what: &str, left: &OwnedFd, right: &OwnedFd, options: &Options) -> Result<()> {
+fn settle(
+    what: &str,
+    (left, right): (&OwnedFd, &OwnedFd),
+    options: &Options,
+    limit: Duration,
+) -> Result<()> {
     let started = Instant::now();
     let mut first = None;
     loop {
@@ -223,7 +241,7 @@ fn settle(what: &str, left: &OwnedFd, right: &OwnedFd, options: &Options) -> Res
             }
             return Ok(());
         }
-        ensure!(started.elapsed() < SETTLE_LIMIT, "{what} differ:\n{found}");
+        ensure!(started.elapsed() < limit, "{what} differ:\n{found}");
         first.get_or_insert(found);
         thread::sleep(Duration::from_millis(200));
     }

@@ -14,4 +14,5 @@ pub mod posix;
 pub mod rng;
 pub mod scratch;
 pub mod sys;
+pub mod tidy;
 pub mod tree;

@@ -20,6 +20,9 @@ const SHRINK_RUNS: usize = 150;
 pub struct Failure {
     pub after: usize,
     pub what: String,
+    /// The operation with the wrong answer, or the comparison of the trees: a list is shortened
+    /// only as long as it fails in the same way.
+    pub kind: String,
 }
 
 /// Gives the next step, told the one before and the plain directory's answer to it.
@@ -67,6 +70,7 @@ impl Arena<'_> {
             Err(error) => Err(Failure {
                 after: 0,
                 what: format!("{error:#}"),
+                kind: "set-up".into(),
             }),
         };
         let (mut subject, mut reference) = (make(self.subject)?, make(self.reference)?);
@@ -98,14 +102,23 @@ impl Arena<'_> {
         }
         if got != expected {
             let what = format!("{got:?}, on a plain directory {expected:?}");
-            return Err(Failure { after, what });
+            let kind = format!("{:?}", step.op)
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .into();
+            return Err(Failure { after, what, kind });
         }
         if after % COMPARE_EVERY == 0 || after == count {
             match report(subject.dir(), reference.dir(), &Options::executions()) {
                 Ok(found) if found.is_empty() => {}
                 Ok(what) | Err(what) => {
                     let what = format!("trees (subject | plain):\n{what}");
-                    return Err(Failure { after, what });
+                    return Err(Failure {
+                        after,
+                        what,
+                        kind: "trees".into(),
+                    });
                 }
             }
         }
@@ -126,11 +139,11 @@ impl Arena<'_> {
                 shorter.drain(from..(from + size).min(kept.len()));
                 runs += 1;
                 match self.repeat(&shorter) {
-                    Err(failure) => {
+                    Err(failure) if failure.kind == first.kind => {
                         shorter.truncate(failure.after);
                         (kept, last) = (shorter, failure);
                     }
-                    Ok(()) => from += size,
+                    _ => from += size,
                 }
             }
             if kept.len() == before || size > 1 {

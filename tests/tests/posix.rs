@@ -7,7 +7,7 @@
 
 use std::sync::{Mutex, PoisonError};
 use tandem_tests::cluster::{Cluster, binary, skipped};
-use tandem_tests::posix::{differing, run_all};
+use tandem_tests::posix::{KNOWN, differing, run_all, table, unexpected};
 use tandem_tests::scratch::Scratch;
 use tandem_tests::sys;
 
@@ -78,4 +78,24 @@ fn two_nodes_pass_the_same_cases() {
     let equal = cluster.replicas_are_equal("node1");
     println!("{}", found.unwrap());
     equal.unwrap();
+}
+
+#[test]
+fn the_list_of_known_differences_hides_nothing_else() {
+    let all: Vec<String> = KNOWN
+        .iter()
+        .map(|(name, _)| format!("{name}: whatever"))
+        .collect();
+    assert_eq!(unexpected(&all), Vec::<String>::new());
+    let more = [&all[..], &["open: new: fails".to_string()]].concat();
+    assert_eq!(unexpected(&more), ["open: new: fails"]);
+    assert!(unexpected(&all[1..])[0].contains("passes, but is listed as impossible"));
+    for (name, _) in KNOWN {
+        let named = |case: &&tandem_tests::posix::Case| case.full_name() == *name;
+        assert_eq!(
+            table().iter().filter(named).count(),
+            1,
+            "{name} is one case"
+        );
+    }
 }

@@ -59,7 +59,14 @@ impl Applier<'_> {
                 umask,
                 cred,
             } => {
-                assume(cred, umask);
+                // The kernel has settled the mode already, set-group-id bit included.
+                assume(
+                    Cred {
+                        drop_privileges: false,
+                        ..cred
+                    },
+                    umask,
+                );
                 self.make(id, (parent, name), kind, mode)
             }
             Op::Link { id, parent, name } => self.link(id, parent, name),
@@ -71,7 +78,15 @@ impl Applier<'_> {
                 new_parent,
                 new_name,
                 flags,
-            } => self.rename((parent, name), (new_parent, new_name), flags),
+                cred,
+            } => {
+                if flags & libc::RENAME_WHITEOUT != 0 {
+                    assume(cred, 0);
+                } else {
+                    assume_root();
+                }
+                self.rename((parent, name), (new_parent, new_name), flags)
+            }
             Op::Write {
                 id,
                 offset,
@@ -87,7 +102,7 @@ impl Applier<'_> {
                 cred,
             } => {
                 assume(cred, 0);
-                self.on_node(id, |fd, _| sys::fallocate(fd, mode, offset, len))
+                self.on_node(id, |fd, _| fallocate(fd, mode, offset, len))
             }
             Op::SetAttr { id, set, cred } => {
                 let mut stat = None;
@@ -110,9 +125,9 @@ impl Applier<'_> {
             } => {
                 assume_root();
                 let name = cstring(name)?;
-                self.on_node(id, |fd, node| {
+                self.on_node(id, |fd, _| {
                     sys::setxattr(fd, &name, value, flags)?;
-                    if clear_setgid && node.is_file() {
+                    if clear_setgid {
                         let mode = sys::fstat(fd)?.st_mode & 0o7777;
                         sys::fchmod(fd, mode & !libc::S_ISGID)?;
                     }
@@ -126,7 +141,14 @@ impl Applier<'_> {
             }
             Op::SetFlags { id, flags } => {
                 assume_root();
-                self.on_node(id, |fd, _| sys::set_flags(fd, flags))
+                self.on_node(id, |fd, node| {
+                    sys::set_flags(fd, flags)?;
+                    self.nodes.drop_descriptors(node);
+                    if node.state().opens > 0 {
+                        self.nodes.pin(node);
+                    }
+                    Ok(())
+                })
             }
             Op::Fsync { .. } | Op::SyncAll => Ok(Applied::default()),
         }
@@ -173,13 +195,21 @@ impl Applier<'_> {
         let cname = cstring(name)?;
         let mode = mode & 0o7777;
         let file = make_entry(dir, &cname, kind, mode)?;
-        let (handle, stat) = match &file {
-            Some(file) => (
-                sys::handle_at(file.as_raw_fd(), c"")?,
-                sys::fstat(file.as_raw_fd())?,
-            ),
-            None => (sys::handle_at(dir, &cname)?, sys::fstatat(dir, &cname)?),
+        let known = match &file {
+            Some(file) => sys::handle_at(file.as_raw_fd(), c"")
+                .and_then(|handle| Ok((handle, sys::fstat(file.as_raw_fd())?))),
+            None => sys::handle_at(dir, &cname)
+                .and_then(|handle| Ok((handle, sys::fstatat(dir, &cname)?))),
         };
+        let (handle, stat) = known.inspect_err(|_| {
+            // Refused after all, so it must not stay.
+            let flags = if kind == Kind::Directory {
+                libc::AT_REMOVEDIR
+            } else {
+                0
+            };
+            let _ = sys::unlinkat(dir, &cname, flags);
+        })?;
         let format = stat.st_mode & libc::S_IFMT;
         let node = match self.ids {
             Ids::Own => self.nodes.look_up(handle, format, Some((parent, name))),
@@ -223,7 +253,6 @@ impl Applier<'_> {
         (new_parent, new_name): (FileId, &[u8]),
         flags: u32,
     ) -> io::Result<Applied> {
-        assume_root();
         let from = self.dir(parent)?;
         let to = self.dir(new_parent)?;
         let (name, new_name) = (cstring(name)?, cstring(new_name)?);
@@ -280,6 +309,17 @@ fn make_entry(dir: RawFd, name: &CStr, kind: Kind<'_>, mode: u32) -> io::Result<
         }
     }
     Ok(None)
+}
+
+/// Allocates. A file system that runs full halfway may have grown the file; then it is cut back, because
+/// a refused operation leaves both replicas as they were.
+fn fallocate(fd: RawFd, mode: i32, offset: u64, len: u64) -> io::Result<()> {
+    let before = sys::fstat(fd)?.st_size;
+    sys::fallocate(fd, mode, offset, len).inspect_err(|_| {
+        if sys::fstat(fd).is_ok_and(|s| s.st_size != before) {
+            let _ = sys::ftruncate(fd, before.cast_unsigned());
+        }
+    })
 }
 
 /// Size first (it may clear set-user-id bits), then owner (so may this), then mode, then times. The

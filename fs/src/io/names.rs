@@ -73,11 +73,21 @@ fn entry(nodes: &Nodes, parent: FileId, name: &[u8]) -> Option<(Arc<Node>, u64)>
     let name = cstring(name).ok()?;
     let node = nodes.find(&sys::handle_at(dir.as_raw_fd(), &name).ok()?)?;
     let links = sys::fstatat(dir.as_raw_fd(), &name).ok()?.st_nlink;
+    if !node.is_file() {
+        // Opening a fifo or entering a directory is not told here, so its holders are not known:
+        // it stays reachable until the kernel forgets it.
+        nodes.pin(&node);
+    }
     Some((node, links))
 }
 
+/// Whether a rename leaves a device behind where the file was.
+pub(crate) fn leaves_whiteout(op: &Op<'_>) -> bool {
+    matches!(op, Op::Rename { flags, .. } if flags & libc::RENAME_WHITEOUT != 0)
+}
+
 /// Keeps the names true after an operation.
-pub(crate) fn after(nodes: &Nodes, op: &Op<'_>, entries: &Entries, _applied: &Applied) {
+pub(crate) fn after(nodes: &Nodes, op: &Op<'_>, entries: &Entries) {
     match *op {
         Op::Link { id, parent, name } => {
             if let Some(node) = nodes.get(id) {
@@ -95,6 +105,7 @@ pub(crate) fn after(nodes: &Nodes, op: &Op<'_>, entries: &Entries, _applied: &Ap
             new_parent,
             new_name,
             flags,
+            ..
         } => {
             let exchange = flags & libc::RENAME_EXCHANGE != 0;
             let same = matches!((&entries.first, &entries.second),
@@ -170,34 +181,27 @@ pub(crate) fn as_shipped<'a>(op: &Op<'a>, applied: &Applied, ack: Ack) -> Op<'a>
 }
 
 /// Introduces every file an operation names, unless the peer knows it from this session already.
+/// False if one cannot be introduced.
 pub(crate) fn bind_for(
     shipment: &mut Shipment<'_>,
     volume: &Volume,
     op: &Op<'_>,
     entries: &Entries,
-) {
+) -> bool {
     match *op {
         Op::Make { parent, .. } | Op::Rmdir { parent, .. } => bind(shipment, volume, parent),
         Op::Unlink { parent, .. } => {
-            bind(shipment, volume, parent);
             bind_survivor(shipment, volume, entries.first.as_ref());
+            bind(shipment, volume, parent)
         }
-        Op::Link { id, parent, .. } => {
-            bind(shipment, volume, id);
-            bind(shipment, volume, parent);
-        }
+        Op::Link { id, parent, .. } => bind(shipment, volume, id) && bind(shipment, volume, parent),
         Op::Rename {
             parent, new_parent, ..
         } => {
-            bind(shipment, volume, parent);
-            bind(shipment, volume, new_parent);
             bind_survivor(shipment, volume, entries.second.as_ref());
+            bind(shipment, volume, parent) && bind(shipment, volume, new_parent)
         }
-        _ => {
-            if let Some(id) = content_target(op) {
-                bind(shipment, volume, id);
-            }
-        }
+        _ => content_target(op).is_none_or(|id| bind(shipment, volume, id)),
     }
 }
 
@@ -211,14 +215,16 @@ fn bind_survivor(shipment: &mut Shipment<'_>, volume: &Volume, entry: Option<&(A
     }
 }
 
-fn bind(shipment: &mut Shipment<'_>, volume: &Volume, id: FileId) {
+fn bind(shipment: &mut Shipment<'_>, volume: &Volume, id: FileId) -> bool {
     let session = shipment.session();
     let nodes = &volume.nodes;
     // From the file upwards to a directory the peer knows, then down again.
     let mut chain = Vec::new();
     let mut at = id;
-    while at != FileId::ROOT && chain.len() < MAX_DEPTH {
-        let Some(node) = nodes.get(at) else { break };
+    while at != FileId::ROOT {
+        let Some(node) = nodes.get(at).filter(|_| chain.len() < MAX_DEPTH) else {
+            return false;
+        };
         let state = node.state();
         if state.bound == session {
             break;
@@ -226,9 +232,12 @@ fn bind(shipment: &mut Shipment<'_>, volume: &Volume, id: FileId) {
         let names = state.names.clone();
         drop(state);
         let known = names.into_iter().find(|(p, _)| nodes.get(*p).is_some());
-        // Without a name nothing can be said; the peer then answers the operation with an error
-        // and leaves the set, which is slow but never wrong.
-        let Some((parent, name)) = known else { return };
+        let Some((parent, name)) = known else {
+            if !bind_by_path(shipment, volume, &node) {
+                return false;
+            }
+            break;
+        };
         chain.push((node, parent, name));
         at = parent;
     }
@@ -236,4 +245,50 @@ fn bind(shipment: &mut Shipment<'_>, volume: &Volume, id: FileId) {
         shipment.bind(volume.id, node.id, parent, &name);
         node.state().bound = session;
     }
+    true
+}
+
+/// Introduces a file whose names are not known here (it was opened before this node served, or its
+/// known name is gone) by the path under which the kernel has it.
+fn bind_by_path(shipment: &mut Shipment<'_>, volume: &Volume, node: &Node) -> bool {
+    let nodes = &volume.nodes;
+    let Ok(fd) = nodes.fd(node) else { return false };
+    let Ok(path) = sys::path_of_fd(fd.as_raw_fd()) else {
+        return false;
+    };
+    let mut parent = FileId::ROOT;
+    let mut dir = None::<std::os::fd::OwnedFd>;
+    let mut frames = Vec::new();
+    let mut last = None;
+    for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
+        let dir_fd = dir
+            .as_ref()
+            .map_or(volume.backing.root_fd(), |d| d.as_raw_fd());
+        let Ok(cname) = cstring(name) else {
+            return false;
+        };
+        let Ok(handle) = sys::handle_at(dir_fd, &cname) else {
+            return false;
+        };
+        let id = nodes.id_of(&handle);
+        frames.push((id, parent, name));
+        last = Some(handle);
+        parent = id;
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        let Ok(next) = sys::openat(dir_fd, &cname, flags, 0) else {
+            return false;
+        };
+        dir = Some(next);
+    }
+    // The path must lead back to the very file.
+    if last != Some(node.handle) {
+        return false;
+    }
+    for (id, parent, name) in frames {
+        shipment.bind(volume.id, id, parent, name);
+        if let Some(node) = nodes.get(id) {
+            node.state().bound = shipment.session();
+        }
+    }
+    true
 }

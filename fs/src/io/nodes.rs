@@ -220,9 +220,25 @@ impl Nodes {
         {
             return Ok(fd.clone());
         }
-        let fd = Arc::new(self.open(node)?);
-        *self.slot(node.id) = Some((node.id, fd.clone()));
+        let (fd, whole) = self.open(node)?;
+        let fd = Arc::new(fd);
+        if whole {
+            *self.slot(node.id) = Some((node.id, fd.clone()));
+        }
         Ok(fd)
+    }
+
+    /// Keeps a descriptor until the node is forgotten.
+    pub(crate) fn pin(&self, node: &Node) {
+        if let Ok(fd) = self.fd(node) {
+            node.state().fd.get_or_insert(fd);
+        }
+    }
+
+    /// Inode flags have changed: what may be opened now is another thing.
+    pub(crate) fn drop_descriptors(&self, node: &Node) {
+        node.state().fd = None;
+        self.drop_cached(node.id);
     }
 
     /// Puts a descriptor that is open already (of a file just made) where [`Self::fd`] finds it.
@@ -263,25 +279,39 @@ impl Nodes {
         gone.then_some(node)
     }
 
-    fn open(&self, node: &Node) -> io::Result<OwnedFd> {
+    /// A descriptor, and whether it can do all that the file's kind allows.
+    fn open(&self, node: &Node) -> io::Result<(OwnedFd, bool)> {
         let mount = self.mount.as_raw_fd();
         let open = |flags| sys::open_handle(mount, &node.handle, flags);
+        let refused = |e: &io::Error| {
+            matches!(
+                e.raw_os_error(),
+                Some(libc::EPERM | libc::EROFS | libc::ETXTBSY)
+            )
+        };
         match node.format {
-            libc::S_IFREG => match open(libc::O_RDWR | libc::O_NONBLOCK) {
-                // Immutable and append-only files; a write then fails as it should.
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EROFS)) => {
-                    open(libc::O_RDONLY | libc::O_NONBLOCK)
+            libc::S_IFREG => {
+                let base = libc::O_NONBLOCK;
+                match open(libc::O_RDWR | base) {
+                    Err(e) if refused(&e) => {}
+                    result => return result.map(|fd| (fd, true)),
                 }
-                result => result,
-            },
-            libc::S_IFDIR => open(libc::O_RDONLY | libc::O_DIRECTORY),
-            _ => open(libc::O_PATH | libc::O_NOFOLLOW),
+                // Append-only files may be opened so; the write's place is then the end anyway.
+                match open(libc::O_RDWR | libc::O_APPEND | base) {
+                    Err(e) if refused(&e) => {}
+                    result => return result.map(|fd| (fd, false)),
+                }
+                // Immutable files, and programs that run from the underlying directory.
+                open(libc::O_RDONLY | base).map(|fd| (fd, false))
+            }
+            libc::S_IFDIR => open(libc::O_RDONLY | libc::O_DIRECTORY).map(|fd| (fd, true)),
+            _ => open(libc::O_PATH | libc::O_NOFOLLOW).map(|fd| (fd, true)),
         }
     }
 
     /// Node ids are derived from handles, so that a successor finds the same ones. ext4's handle is
     /// inode and generation, which together fit; of longer ones a hash is taken.
-    fn id_of(&self, handle: &Handle) -> FileId {
+    pub(crate) fn id_of(&self, handle: &Handle) -> FileId {
         if *handle == self.root {
             return FileId::ROOT;
         }

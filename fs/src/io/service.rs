@@ -11,6 +11,8 @@ mod peer;
 mod sync;
 mod write;
 
+pub(crate) use write::Write;
+
 use super::apply::{Applied, Applier, Ids};
 use super::backing::Backing;
 use super::names;
@@ -24,7 +26,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use tandem_repl::ids::{DirId, OpSeq};
-use tandem_repl::io::driver::{Driver, Shipment};
+use tandem_repl::io::driver::{Completion, Driver, Shipment};
 use tandem_repl::limits::MAX_PARKED;
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
@@ -36,6 +38,8 @@ pub(crate) const SERVERS: usize = 4;
 const INLINE_SYNCS: usize = 2;
 /// Threads of the pool.
 const POOL: usize = 14;
+/// Bytes that parked changes may hold; beyond it a change is refused with `EAGAIN`.
+const MAX_PARKED_BYTES: usize = 64 * 1024 * 1024;
 
 /// One replicated directory.
 pub(crate) struct Volume {
@@ -60,16 +64,25 @@ pub(crate) struct Done {
 
 pub(crate) type Finish = Box<dyn FnOnce(Result<Done, i32>) + Send>;
 
-struct GateState {
-    gate: Gate,
-    /// Counts serving periods; what was cached in an earlier one may be untrue.
-    period: u64,
+/// Changes that wait for the gate to open.
+#[derive(Default)]
+struct Parked {
+    jobs: Vec<Box<dyn FnOnce() + Send>>,
+    /// What they hold in memory.
+    bytes: usize,
 }
 
 pub(crate) struct Service {
     pub(crate) volumes: Vec<Arc<Volume>>,
-    gate: RwLock<GateState>,
-    parked: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    gate: RwLock<Gate>,
+    /// Number of the serving period, 0 while this node does not serve. What the kernel cached in an
+    /// earlier period may be untrue. Beside the gate, so that answering needs no lock.
+    period: AtomicU64,
+    /// Periods so far.
+    periods: AtomicU64,
+    parked: Mutex<Parked>,
+    /// Held while times are sent, so that a stop knows when all are.
+    sending_times: Mutex<()>,
     pool: Pool,
     inline_syncs: AtomicUsize,
     ack: Ack,
@@ -98,11 +111,11 @@ impl Service {
     pub(crate) fn new(volumes: Vec<Arc<Volume>>, ack: Ack, devices: bool) -> io::Result<Self> {
         Ok(Self {
             volumes,
-            gate: RwLock::new(GateState {
-                gate: Gate::ReadOnly,
-                period: 0,
-            }),
+            gate: RwLock::new(Gate::ReadOnly),
+            period: AtomicU64::new(0),
+            periods: AtomicU64::new(0),
             parked: Mutex::default(),
+            sending_times: Mutex::default(),
             pool: Pool::start("disk", POOL)?,
             inline_syncs: AtomicUsize::new(0),
             ack,
@@ -117,69 +130,89 @@ impl Service {
         let _ = self.driver.set(driver);
     }
 
-    fn gate(&self) -> RwLockReadGuard<'_, GateState> {
+    fn gate(&self) -> RwLockReadGuard<'_, Gate> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of the serving period; `None` while this node does not serve.
     pub(crate) fn serving_period(&self) -> Option<u64> {
-        let state = self.gate();
-        (state.gate != Gate::ReadOnly).then_some(state.period)
+        Some(self.period.load(Ordering::Acquire)).filter(|p| *p != 0)
     }
 
     /// Does a change for an application and answers it through `finish`, now or later.
     pub(crate) fn change(self: &Arc<Self>, volume: &Arc<Volume>, op: &Op<'_>, finish: Finish) {
         let gate = self.gate();
-        match gate.gate {
-            Gate::ReadOnly => finish(Err(libc::EROFS)),
-            Gate::Frozen => self.park(volume, op, finish),
+        let result = match *gate {
+            Gate::ReadOnly => Err((finish, libc::EROFS)),
+            Gate::Frozen => self.park_op(volume, op, finish),
             Gate::Alone => {
                 let result = self.do_alone(volume, op);
                 drop(gate);
-                self.alone.fetch_add(1, Ordering::Relaxed);
-                finish(result.map_err(|e| errno_of(&e)));
+                return finish(result);
             }
-            Gate::Replicated => self.do_replicated(volume, op, finish),
+            Gate::Replicated => self.do_replicated(volume, op, finish).map(|_| ()),
+        };
+        // Answering may lead to another change, which must find the gate free.
+        drop(gate);
+        if let Err((finish, errno)) = result {
+            finish(Err(errno));
         }
     }
 
-    /// Keeps a change until the gate opens. One per waiting application thread.
-    fn park(self: &Arc<Self>, volume: &Arc<Volume>, op: &Op<'_>, finish: Finish) {
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        if parked.len() >= MAX_PARKED {
-            drop(parked);
-            return finish(Err(libc::EAGAIN));
+    /// Keeps an operation until the gate opens. One per waiting application thread.
+    fn park_op(
+        self: &Arc<Self>,
+        volume: &Arc<Volume>,
+        op: &Op<'_>,
+        finish: Finish,
+    ) -> Result<(), (Finish, i32)> {
+        if !self.may_park(names::payload(op)) {
+            return Err((finish, libc::EAGAIN));
         }
         // The frame is the operation's owned form.
         let mut frame = Vec::new();
         encode_op(&mut frame, volume.id, OpSeq(0), op);
         let (service, volume) = (self.clone(), volume.clone());
-        parked.push(Box::new(move || {
-            let decoded = frame
-                .split_first_chunk::<HEADER>()
-                .and_then(|(head, body)| {
-                    FrameHeader::parse(head).and_then(|h| h.decode(body)).ok()
-                });
+        self.park(frame.len(), move || {
+            let parts = frame.split_first_chunk::<HEADER>();
+            let decoded = parts.and_then(|(head, body)| {
+                FrameHeader::parse(head).and_then(|h| h.decode(body)).ok()
+            });
             match decoded.map(|f| f.message) {
-                Some(Message::Op { op, .. }) if op.sync_part().is_some() => {
-                    service.change_synced(&volume, &op, finish);
-                }
-                Some(Message::Op { op, .. }) => service.change(&volume, &op, finish),
+                Some(Message::Op { op, .. }) => match op.sync_part() {
+                    Some(sync) => service.sync(&volume, &sync, finish),
+                    None => service.change(&volume, &op, finish),
+                },
                 _ => finish(Err(libc::EIO)),
             }
-        }));
+        });
+        Ok(())
     }
 
-    fn do_alone(&self, volume: &Volume, op: &Op<'_>) -> io::Result<Done> {
+    fn may_park(&self, bytes: usize) -> bool {
+        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.jobs.len() < MAX_PARKED && parked.bytes + bytes <= MAX_PARKED_BYTES
+    }
+
+    fn park(&self, bytes: usize, job: impl FnOnce() + Send + 'static) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.bytes += bytes;
+        parked.jobs.push(Box::new(job));
+    }
+
+    fn do_alone(&self, volume: &Volume, op: &Op<'_>) -> Result<Done, i32> {
         let node = names::content_target(op).and_then(|id| volume.nodes.get(id));
         let _order = node.as_ref().map(|n| n.lock_order());
         let entries = names::before(&volume.nodes, op);
-        let applied = Applier {
+        let applier = Applier {
             nodes: &volume.nodes,
             ids: Ids::Own,
-        }
-        .apply(op)?;
-        names::after(&volume.nodes, op, &entries, &applied);
+        };
+        let applied = applier.apply(op).map_err(|e| errno_of(&e))?;
+        names::after(&volume.nodes, op, &entries);
+        // A peer that returns is told.
+        volume.times.note(&volume.nodes, op, applied.node.as_ref());
+        self.alone.fetch_add(1, Ordering::Relaxed);
         Ok(Done {
             stat: applied.stat,
             node: applied.node,
@@ -187,9 +220,19 @@ impl Service {
         })
     }
 
-    fn do_replicated(&self, volume: &Arc<Volume>, op: &Op<'_>, finish: Finish) {
+    /// Does a change here and puts it on the stream. Returns the bytes written here; what the local
+    /// file system refuses comes back with its errno, and nothing was sent.
+    fn do_replicated(
+        &self,
+        volume: &Arc<Volume>,
+        op: &Op<'_>,
+        finish: Finish,
+    ) -> Result<usize, (Finish, i32)> {
+        let Some(driver) = self.driver.get() else {
+            return Err((finish, libc::EIO));
+        };
         let node = names::content_target(op).and_then(|id| volume.nodes.get(id));
-        let order = node.as_ref().map(|n| n.lock_order());
+        let _order = node.as_ref().map(|n| n.lock_order());
         let entries = names::before(&volume.nodes, op);
         let applier = Applier {
             nodes: &volume.nodes,
@@ -197,64 +240,35 @@ impl Service {
         };
         let applied = match applier.apply(op) {
             Ok(applied) => applied,
-            Err(e) => {
-                drop(order);
-                return finish(Err(errno_of(&e)));
-            }
+            Err(e) => return Err((finish, errno_of(&e))),
         };
-        if node.as_ref().is_some_and(|n| n.orphan()) {
-            drop(order);
-            let written = applied.written;
-            return finish(Ok(Done {
-                stat: applied.stat,
-                node: None,
-                written,
-            }));
-        }
-        let Applied {
-            stat,
-            node: made,
-            written,
-        } = applied;
-        let gone = (volume.clone(), made.as_ref().map(|n| n.id));
-        let done = Done {
-            stat,
-            node: made.clone(),
-            written,
-        };
-        let answer: tandem_repl::io::driver::Completion = Box::new(move |result| match result {
-            Ok(()) => finish(Ok(done)),
-            Err(errno) => {
-                // The kernel never hears of what was made, so it will not give it back.
-                if let (volume, Some(id)) = gone {
-                    volume.nodes.forget(id, 1);
-                }
-                finish(Err(errno));
-            }
-        });
-        let applied = Applied {
-            stat,
-            node: made,
-            written,
-        };
+        let written = applied.written;
+        let answer = answer_for(volume, &applied, finish);
         let shipped = names::as_shipped(op, &applied, self.ack);
-        let Some(driver) = self.driver.get() else {
-            return answer(Err(libc::EIO));
-        };
         driver.ship(
             names::payload(op),
             |shipment| {
+                // Looked at here, where names change too: before, a write-back could overtake the
+                // unlink that makes its file an orphan.
+                if node.as_ref().is_some_and(|n| n.orphan()) {
+                    return false;
+                }
+                // What cannot be introduced the peer refuses, and then it leaves the set.
                 names::bind_for(shipment, volume, &shipped, &entries);
                 shipment.op(volume.id, &shipped);
-                names::after(&volume.nodes, op, &entries, &applied);
+                names::after(&volume.nodes, op, &entries);
                 if let Some(made) = &applied.node {
                     made.state().bound = shipment.session();
                 }
+                true
             },
             answer,
         );
         volume.times.note(&volume.nodes, op, applied.node.as_ref());
-        drop(order);
+        if names::leaves_whiteout(op) {
+            self.send_whiteout_times(volume, op);
+        }
+        Ok(written)
     }
 
     /// Tells the peer that a file's id is used no more.
@@ -265,11 +279,32 @@ impl Service {
         }
         if let Some(driver) = self.driver.get() {
             driver.post(|shipment: &mut Shipment<'_>| {
-                if shipment.session() == bound {
+                // Looked up again meanwhile? Then the peer still needs it.
+                let known = volume.nodes.get(node.id).map_or(0, |n| n.state().bound);
+                if shipment.session() == bound && known != bound {
                     let op = Op::Unbind { id: node.id };
                     shipment.op(volume.id, &op);
                 }
             });
         }
     }
+}
+
+/// Tells the application, and takes back what was made if the kernel never hears of it.
+fn answer_for(volume: &Arc<Volume>, applied: &Applied, finish: Finish) -> Completion {
+    let volume = volume.clone();
+    let done = Done {
+        stat: applied.stat,
+        node: applied.node.clone(),
+        written: applied.written,
+    };
+    Box::new(move |result| match result {
+        Ok(()) => finish(Ok(done)),
+        Err(errno) => {
+            if let Some(node) = done.node {
+                volume.nodes.forget(node.id, 1);
+            }
+            finish(Err(errno));
+        }
+    })
 }

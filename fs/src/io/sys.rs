@@ -286,6 +286,13 @@ fn proc_path(fd: RawFd) -> CString {
     CString::new(format!("/proc/self/fd/{fd}")).expect("digits hold no zero byte")
 }
 
+/// Path of an open file from the root of its mount, as the kernel knows it now.
+pub(crate) fn path_of_fd(fd: RawFd) -> io::Result<Vec<u8>> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))?;
+    Ok(path.into_os_string().into_vec())
+}
+
 pub(crate) fn setxattr(fd: RawFd, name: &CStr, value: &[u8], flags: i32) -> io::Result<()> {
     let path = proc_path(fd);
     // SAFETY: strings are C strings, the value is valid for its length.

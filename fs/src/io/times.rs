@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tandem_repl::ids::FileId;
 use tandem_repl::op::{Op, TimeSet};
 
+/// Files listed at most.
+const MAX_LISTED: usize = 100_000;
+
 /// Files with times to be sent.
 #[derive(Default)]
 pub(crate) struct Times {
@@ -66,7 +69,13 @@ impl Times {
 
     fn touch_node(&self, node: &Arc<Node>) {
         if !node.touched.swap(true, Ordering::AcqRel) {
-            self.list().push(node.clone());
+            let mut list = self.list();
+            if list.len() >= MAX_LISTED {
+                // Without a peer for long; the resync compares times as well.
+                list.drain(..)
+                    .for_each(|n| n.touched.store(false, Ordering::Release));
+            }
+            list.push(node.clone());
         }
     }
 
@@ -78,6 +87,11 @@ impl Times {
     /// Takes everything listed; each file is listed again by its next change.
     pub(crate) fn take(&self) -> Vec<Arc<Node>> {
         std::mem::take(&mut *self.list())
+    }
+
+    /// Puts one back that could not be sent.
+    pub(crate) fn relist(&self, node: Arc<Node>) {
+        self.list().push(node);
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Node>>> {

@@ -19,6 +19,7 @@ use super::record::RecordStore;
 use super::tls::{Pem, Tls, TlsError};
 use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
 use crate::ids::{DirId, FileId, Id128, OpSeq};
+use crate::limits::MAX_PENDING;
 use crate::logic::member::{Gate, Member};
 use crate::logic::record::Record;
 use crate::op::Op;
@@ -110,6 +111,7 @@ enum Event {
     Down(u64, String),
     Control(u64, Box<Control>),
     PeerFailed(u64, i32),
+    ApplyFailed(u64, String),
     Input(crate::logic::member::Input),
     Command(Command, Sender<Result<(), Refusal>>),
 }
@@ -138,6 +140,8 @@ struct Shared {
     tree: Arc<dyn Tree>,
     /// Whether operations of the peer are applied now.
     applying: AtomicBool,
+    /// Held while an operation of the peer is applied.
+    apply: Mutex<()>,
     /// Something was sent or received since the timer looked.
     busy: AtomicBool,
     exit: AtomicBool,
@@ -206,7 +210,7 @@ impl Driver {
         tree: Arc<dyn Tree>,
         (store, record, boot): (RecordStore, Record, Id128),
     ) -> Result<(Self, Receiver<()>), DriverError> {
-        let tls = Tls::new(config.pem)?;
+        let tls = Tls::new(config.pem, config.stall_limit)?;
         let addr = config.local.1;
         let socket = Socket::bind(addr).map_err(|source| DriverError::Bind { addr, source })?;
         let now = Instant::now();
@@ -230,6 +234,7 @@ impl Driver {
             socket,
             tree,
             applying: AtomicBool::new(false),
+            apply: Mutex::new(()),
             busy: AtomicBool::new(false),
             exit: AtomicBool::new(false),
             director: Mutex::new(events),
@@ -250,38 +255,42 @@ impl Driver {
     }
 
     /// Puts an operation that was applied here on the stream. The caller holds its gate, and
-    /// whatever orders the operation among others; `done` is called from another thread.
-    pub fn ship(&self, size: usize, build: impl FnOnce(&mut Shipment<'_>), done: Completion) {
+    /// whatever orders the operation among others; `done` is called from another thread. If `build`
+    /// returns false nothing is sent and the operation is answered at once: it concerns this node alone.
+    ///
+    /// Waits while the peer is too far behind, at most the stall limit.
+    pub fn ship(
+        &self,
+        size: usize,
+        build: impl FnOnce(&mut Shipment<'_>) -> bool,
+        done: Completion,
+    ) {
         let shared = &self.shared;
-        let mut out = Vec::with_capacity(size + 256);
         let mut core = shared.lock();
         let mut now = Instant::now();
         let limit = now + shared.stall_limit;
-        while core.link.is_full() && now < limit {
+        while now < limit && (core.link.is_full() || core.member.acks.len() >= MAX_PENDING) {
             let waited = shared.room.wait_timeout(core, limit - now);
             core = waited.unwrap_or_else(PoisonError::into_inner).0;
             now = Instant::now();
         }
-        let seq = core.member.acks.issue(now);
-        core.completions.insert(seq, done);
-        build(&mut Shipment {
-            out: &mut out,
-            seq,
-            session: core.session,
-        });
-        shared
-            .metrics
-            .sent
-            .fetch_add(out.len() as u64, Ordering::Relaxed);
-        core.link.write(Bytes::from(out));
-        core.link.flush(now);
-        shared.busy.store(true, Ordering::Relaxed);
+        shared.ship_locked(core, size, build, done);
     }
 
-    /// Puts frames that nobody waits for on the stream; they leave with the next packet.
+    /// As [`Driver::ship`] for the director and for small things: never waits for room.
+    pub fn ship_now(&self, build: impl FnOnce(&mut Shipment<'_>) -> bool) {
+        self.shared
+            .ship_locked(self.shared.lock(), 0, build, Box::new(|_| {}));
+    }
+
+    /// Puts frames that nobody waits for on the stream; they leave with the next packet. A peer that is
+    /// far behind does not get them.
     pub fn post(&self, build: impl FnOnce(&mut Shipment<'_>)) {
         let mut out = Vec::with_capacity(64);
         let mut core = self.shared.lock();
+        if core.link.is_full() {
+            return;
+        }
         build(&mut Shipment {
             out: &mut out,
             seq: OpSeq(0),
@@ -351,6 +360,39 @@ impl Shared {
     /// happen between two changes that belong together, and going on is safer than stopping.
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ship_locked(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        size: usize,
+        build: impl FnOnce(&mut Shipment<'_>) -> bool,
+        done: Completion,
+    ) {
+        let now = Instant::now();
+        let mut out = Vec::with_capacity(size + 256);
+        let seq = core.member.acks.issue(now);
+        let session = core.session;
+        if !build(&mut Shipment {
+            out: &mut out,
+            seq,
+            session,
+        }) {
+            core.member.acks.acknowledge(seq, 0);
+            drop(core);
+            return done(Ok(()));
+        }
+        core.completions.insert(seq, done);
+        self.metrics
+            .sent
+            .fetch_add(out.len() as u64, Ordering::Relaxed);
+        core.link.write(Bytes::from(out));
+        core.link.flush(now);
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    fn apply_lock(&self) -> MutexGuard<'_, ()> {
+        self.apply.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, event: Event) {

@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Sockets buffers asked for, bytes; the kernel may give less.
 const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
+/// Connections at once, handshakes included: the session, the one that replaces it, and strangers.
+const MAX_CONNECTIONS: usize = 16;
 /// Datagrams per segmented send. Ten of 6,500 bytes fit the 64 KiB the kernel takes at once.
 const MAX_SEGMENTS: usize = 10;
 
@@ -77,6 +79,8 @@ pub(super) enum LinkEvent {
 struct Conn {
     handle: ConnectionHandle,
     inner: Connection,
+    /// The peer's certificate names the expected node; nothing is taken from it before.
+    verified: bool,
     stream: Option<StreamId>,
     /// Not yet taken by the protocol because a window is full.
     backlog: VecDeque<Bytes>,
@@ -173,9 +177,7 @@ impl Link {
                 }
                 Some(DatagramEvent::NewConnection(incoming)) => {
                     self.transmit.clear();
-                    // Room for the session and the one that replaces it; more are an attack or a
-                    // storm and wait for the peer's next attempt.
-                    if self.dials || self.conns.len() >= 4 {
+                    if self.dials || self.conns.len() >= MAX_CONNECTIONS {
                         let refusal = self.endpoint.refuse(incoming, &mut self.transmit);
                         self.socket.send(&refusal, &self.transmit[..refusal.size]);
                         continue;
@@ -274,6 +276,7 @@ impl Link {
             self.last_error = Some(why);
             return;
         }
+        conn.verified = true;
         if self.dials {
             let stream = conn.inner.streams().open(Dir::Bi);
             self.adopt_stream(index, stream, now, events);
@@ -289,7 +292,7 @@ impl Link {
         events: &mut Vec<LinkEvent>,
     ) {
         let Some(stream) = stream else { return };
-        if self.conns[index].stream.is_some() {
+        if self.conns[index].stream.is_some() || !self.conns[index].verified {
             return;
         }
         self.conns[index].stream = Some(stream);
@@ -380,6 +383,7 @@ impl Conn {
         Self {
             handle,
             inner,
+            verified: false,
             stream: None,
             backlog: VecDeque::new(),
             backlog_bytes: 0,

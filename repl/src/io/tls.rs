@@ -1,7 +1,7 @@
 //! Mutual TLS 1.3 between the nodes, with the cluster's own authority: a node is whom its
 //! certificate names, and only nodes of the cluster get as far as the first frame.
 
-use crate::limits::{KEEP_ALIVE, LINK_IDLE, SEND_WINDOW};
+use crate::limits::{KEEP_ALIVE, MIN_IDLE, SEND_WINDOW};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
     AckFrequencyConfig, ClientConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
@@ -44,9 +44,11 @@ pub struct Pem<'a> {
 impl Tls {
     /// Builds both ends' configuration.
     ///
+    /// `idle` is the time without any packet after which the link counts as lost.
+    ///
     /// # Errors
     /// PEM that does not parse, or a key that does not fit its certificate.
-    pub fn new(pem: Pem<'_>) -> Result<Self, TlsError> {
+    pub fn new(pem: Pem<'_>, idle: Duration) -> Result<Self, TlsError> {
         let unusable = |e: &dyn std::fmt::Display| TlsError::Unusable(e.to_string());
         let mut roots = RootCertStore::empty();
         for cert in certificates("the authority's certificate", pem.ca)? {
@@ -80,7 +82,7 @@ impl Tls {
             .map_err(|e| unusable(&e))?;
         server.alpn_protocols = vec![ALPN.to_vec()];
 
-        let transport = Arc::new(transport());
+        let transport = Arc::new(transport(idle.max(MIN_IDLE)));
         let client = QuicClientConfig::try_from(client).map_err(|e| unusable(&e))?;
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport.clone());
@@ -123,7 +125,7 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
 /// to the loss timer), a large first window (no slow start after idle), packets up to 6,500 bytes
 /// where the path carries them. Ten such packets still fit one segmented send of 64 KiB; larger ones
 /// are refused by the kernel and would count as lost.
-fn transport() -> TransportConfig {
+fn transport(idle: Duration) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(10));
     acks.max_ack_delay(Some(Duration::from_millis(2)));
@@ -132,7 +134,7 @@ fn transport() -> TransportConfig {
     let mut cubic = congestion::CubicConfig::default();
     cubic.initial_window(8 * 1024 * 1024);
     let window = VarInt::from_u64(SEND_WINDOW).expect("the window is far below 2^62");
-    let idle = IdleTimeout::try_from(LINK_IDLE).expect("seconds fit");
+    let idle = IdleTimeout::try_from(idle).expect("the stall limit is at most a minute");
 
     let mut t = TransportConfig::default();
     t.max_concurrent_bidi_streams(VarInt::from_u32(4))

@@ -45,8 +45,9 @@ pub enum Input {
     Persisted(Result<(), String>),
     /// The last [`Output::Gate`] holds: no operation admitted under the old one is unfinished here.
     Gated,
-    Digest(Result<[u8; 32], String>),
-    Flushed(Result<(), String>),
+    /// Answers of [`Output::TakeDigest`] and [`Output::Flush`] with the same number.
+    Digest(u64, Result<[u8; 32], String>),
+    Flushed(u64, Result<(), String>),
     /// The peer answered an operation with an error.
     PeerFailed {
         errno: i32,
@@ -70,9 +71,9 @@ pub enum Output {
     CompleteAll,
     /// Answer every waiting operation with an error: this node can keep no promise any more.
     FailAll,
-    TakeDigest,
+    TakeDigest(u64),
     /// Bring everything applied to stable storage.
-    Flush,
+    Flush(u64),
     Resolve {
         token: u64,
         result: Result<(), Refusal>,
@@ -100,10 +101,12 @@ enum Phase {
     /// Record of a new epoch is being written; then Alone.
     Starting {
         token: u64,
+        record: Box<Record>,
     },
     Alone,
     /// Writes stand still, both trees are compared.
     Comparing {
+        round: u64,
         mine: Option<[u8; 32]>,
         theirs: Option<[u8; 32]>,
     },
@@ -166,6 +169,10 @@ pub struct Member {
     /// Whose `second` command waits for the join.
     second_token: Option<u64>,
     reason: Option<Refusal>,
+    /// Numbers comparisons and flushes, so that a late answer to an earlier one is known as such.
+    round: u64,
+    /// The peer left and waits to hear that this node is flushed.
+    owes_leave: bool,
     pub acks: Acks,
     /// Two fresh random ids for this input.
     fresh: [Id128; 2],
@@ -193,6 +200,8 @@ impl Member {
             wants_second: false,
             second_token: None,
             reason: None,
+            round: 0,
+            owes_leave: false,
             acks: Acks::default(),
             fresh: [Id128::default(); 2],
             now,
@@ -215,8 +224,8 @@ impl Member {
             Input::Stop { token } => self.on_stop(token),
             Input::Persisted(result) => self.on_persisted(result),
             Input::Gated => self.on_gated(),
-            Input::Digest(result) => self.on_digest(result),
-            Input::Flushed(result) => self.on_flushed(result),
+            Input::Digest(round, result) => self.on_digest(round, result),
+            Input::Flushed(round, result) => self.on_flushed(round, result),
             Input::PeerFailed { errno } => {
                 let why = format!("{} could not apply an operation: errno {errno}", self.peer);
                 self.drop_peer(&why);
@@ -266,10 +275,12 @@ impl Member {
 
     /// Whether operations of the peer may be applied now.
     pub fn applies(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Following | Phase::Adopting { .. } | Phase::Second
-        )
+        match self.phase {
+            Phase::Following | Phase::Adopting { .. } | Phase::Second => true,
+            // A leaving follower does its part until it has said so.
+            Phase::Leaving { served, .. } => !served,
+            _ => false,
+        }
     }
 
     fn serves(&self) -> bool {
@@ -298,6 +309,24 @@ impl Member {
     fn persist(&mut self, mut record: Record) {
         record.boot = self.boot;
         self.out.push(Output::Persist(Box::new(record)));
+    }
+
+    fn flush(&mut self) {
+        self.round += 1;
+        self.out.push(Output::Flush(self.round));
+    }
+
+    /// Ends the wait of a `second` command that will not come to its end.
+    fn fail_second(&mut self) {
+        if let Some(token) = self.second_token.take() {
+            let reason = self.reason.clone().unwrap_or_else(|| self.idle_reason());
+            self.resolve(token, Err(reason));
+        }
+    }
+
+    /// Power was lost since this node was in a set of two: its unflushed writes are gone.
+    fn is_lost(&self) -> bool {
+        self.two_in_set() && !self.record.clean && self.record.boot != self.boot
     }
 
     fn relation(&self) -> Option<Relation> {

@@ -37,10 +37,10 @@ pub enum Control {
     State(State, Box<Record>),
     /// The sender wants to follow the receiver.
     Join,
-    /// Both compare their trees; the server asks.
-    DigestRequest,
-    /// Digest of the sender's whole tree; an error text if it could not be taken.
-    Digest(Result<[u8; 32], String>),
+    /// Both compare their trees; the server asks and numbers the comparison.
+    DigestRequest(u64),
+    /// Digest of the sender's whole tree in that comparison; an error text if it could not be taken.
+    Digest(u64, Result<[u8; 32], String>),
     /// Growth: the epoch that counts the receiver from now on, with the whole ended list.
     Grow(Box<Record>),
     /// The receiver of `Grow` holds it durably.

@@ -62,12 +62,14 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             new_parent,
             new_name,
             flags,
+            cred,
         } => {
             out.u64(parent.0);
             out.bytes(name);
             out.u64(new_parent.0);
             out.bytes(new_name);
             out.u32(flags);
+            put_cred(out, cred);
         }
         Op::Write {
             id,
@@ -165,6 +167,7 @@ pub(super) fn get_op<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Op<'a>, WireErr
             new_parent: id(r)?,
             new_name: name(r)?,
             flags: r.u32()?,
+            cred: get_cred(r)?,
         },
         23 => Op::Write {
             id: id(r)?,

@@ -91,7 +91,12 @@ pub(super) fn unlink_below_a_writer(seed: u64) -> Result<(), String> {
             let name = format!("f {}", rng.below(4));
             let fd = must("open", sys::open(&name, O_CREAT | O_RDWR | O_APPEND, 0o644))?;
             let before = must("stat", sys::fstat(&fd))?.st_size as u64;
-            let own = must("tmpfile", sys::open(".", libc::O_TMPFILE | O_RDWR, 0o600))?;
+            let nameless = format!("own {client}");
+            let own = must(
+                "own",
+                sys::open(&nameless, O_CREAT | O_EXCL | O_RDWR, 0o600),
+            )?;
+            must("unlink", sys::unlink(&nameless))?;
             let data = record(client, number, 3000);
             must("write", sys::write(&own, &data))?;
             must("write", sys::write(&fd, &data))?;

@@ -2,7 +2,7 @@
 
 use super::{Generator, MODES, USERS};
 use crate::acl;
-use crate::ops::{Op, Path};
+use crate::ops::{Bytes, Op};
 
 const KEYS: [&str; 5] = [
     "user.one",
@@ -14,7 +14,7 @@ const KEYS: [&str; 5] = [
 
 impl Generator {
     /// One of a few names, so that attributes meet again.
-    fn favourite(&mut self) -> Path {
+    fn favourite(&mut self) -> Bytes {
         if self.pool.is_empty() {
             return self.any();
         }
@@ -64,7 +64,7 @@ impl Generator {
                 Op::SetXattr {
                     path,
                     key,
-                    value: self.xattr(key),
+                    value: Bytes(self.xattr(key)),
                     flags,
                 }
             }
@@ -76,7 +76,7 @@ impl Generator {
             _ => {
                 let key = self.acl_key();
                 let user = self.rng.pick(&USERS).uid;
-                let value = acl::with_user(user, self.rng.below(8) as u16);
+                let value = Bytes(acl::with_user(user, self.rng.below(8) as u16));
                 Op::SetXattr {
                     path,
                     key,
@@ -128,8 +128,14 @@ impl Generator {
         }
     }
 
+    /// Owner and group to set, one of which may stay.
     pub(super) fn ids(&mut self) -> (u32, u32) {
-        let mut id = || *self.rng.pick(&[0, 1001, 1002, 3000, u32::MAX]);
-        (id(), id())
+        let mut id = || *self.rng.pick(&[0, 1001, 1002, 3000]);
+        let (uid, gid) = (id(), id());
+        match self.rng.below(4) {
+            0 => (u32::MAX, gid),
+            1 => (uid, u32::MAX),
+            _ => (uid, gid),
+        }
     }
 }

@@ -78,6 +78,12 @@ impl Generator {
                     libc::FALLOC_FL_COLLAPSE_RANGE,
                     libc::FALLOC_FL_INSERT_RANGE,
                 ]);
+                let shifts = libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE;
+                let mode = if self.features.shifts {
+                    mode
+                } else {
+                    mode & !shifts
+                };
                 let whole_blocks = mode & libc::FALLOC_FL_COLLAPSE_RANGE != 0
                     || mode & libc::FALLOC_FL_INSERT_RANGE != 0;
                 let unit = if whole_blocks && self.rng.chance(90) {

@@ -1,7 +1,7 @@
 //! What the generator learns from an answer: which names and descriptors exist now.
 
 use super::{Generator, Step};
-use crate::ops::{Op, Outcome, Path};
+use crate::ops::{Bytes, Op, Outcome};
 use crate::sys::Errno;
 
 /// More names would spread the operations too thin.
@@ -48,7 +48,7 @@ impl Generator {
                     if let Some(rest) = name.0.strip_prefix(from.0.as_slice())
                         && (rest.is_empty() || rest[0] == b'/')
                     {
-                        *name = Path([to.0.as_slice(), rest].concat());
+                        *name = Bytes([to.0.as_slice(), rest].concat());
                     }
                 }
             }
@@ -56,12 +56,12 @@ impl Generator {
         }
     }
 
-    fn forget(&mut self, path: &Path) {
+    fn forget(&mut self, path: &Bytes) {
         self.pool.retain(|name| name != path);
         self.dirs.retain(|name| name != path);
     }
 
-    fn remember(&mut self, path: &Path) {
+    fn remember(&mut self, path: &Bytes) {
         if self.pool.contains(path) {
             return;
         }
@@ -75,7 +75,7 @@ impl Generator {
 }
 
 /// The name that had to exist.
-fn existing(op: &Op) -> Option<&Path> {
+fn existing(op: &Op) -> Option<&Bytes> {
     match op {
         Op::Open { path, flags, .. } if flags & libc::O_CREAT == 0 => Some(path),
         Op::Truncate { path, .. }

@@ -6,7 +6,7 @@ mod attributes;
 mod files;
 mod learn;
 
-use crate::ops::{Op, Path, SLOTS};
+use crate::ops::{Bytes, Op, SLOTS};
 use crate::rng::Rng;
 use crate::sys::{ROOT, Who};
 use std::collections::BTreeMap;
@@ -39,27 +39,46 @@ const MODES: [u32; 10] = [
 ];
 const UMASKS: [u32; 6] = [0o022, 0o022, 0o022, 0, 0o027, 0o077];
 
+/// What the subject is known to support besides the common.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    /// Device nodes (a module may refuse them), and with them whiteouts.
+    pub devices: bool,
+    /// Moving the tail of a file by `fallocate`: the kernel refuses it on every FUSE mount.
+    pub shifts: bool,
+    /// Files that never had a name.
+    pub tmpfile: bool,
+}
+
+impl Features {
+    /// Everything an ext4 can do.
+    pub const ALL: Self = Self {
+        devices: true,
+        shifts: true,
+        tmpfile: true,
+    };
+}
+
 /// A generator of steps.
 pub struct Generator {
     rng: Rng,
     /// Names that exist, as far as the answers tell.
-    pool: Vec<Path>,
+    pool: Vec<Bytes>,
     /// Those of them that are directories.
-    dirs: Vec<Path>,
+    dirs: Vec<Bytes>,
     /// Open descriptors, and whether they can be written.
     open: BTreeMap<usize, bool>,
-    devices: bool,
+    features: Features,
 }
 
 impl Generator {
-    /// With `devices`, device nodes are made too (a module may refuse them).
-    pub fn new(seed: u64, devices: bool) -> Self {
+    pub fn new(seed: u64, features: Features) -> Self {
         Self {
             rng: Rng::new(seed),
             pool: Vec::new(),
             dirs: Vec::new(),
             open: BTreeMap::new(),
-            devices,
+            features,
         }
     }
 
@@ -108,7 +127,7 @@ impl Generator {
         }
         let slot = self.rng.index(SLOTS);
         let mode = *self.rng.pick(&MODES);
-        if self.rng.chance(5) {
+        if self.features.tmpfile && self.rng.chance(5) {
             let path = self.parent();
             return Op::Open {
                 slot,
@@ -149,7 +168,7 @@ impl Generator {
                 mode: libc::S_IFSOCK | mode,
                 device: 0,
             },
-            7 if self.devices => {
+            7 if self.features.devices => {
                 let device = libc::makedev(1, 3);
                 Op::Mknod {
                     path,
@@ -164,7 +183,7 @@ impl Generator {
             },
             _ => {
                 // Never upwards or absolute: a link must not lead out of the tree.
-                let target = Path(self.old().0.split(|byte| *byte == b'/').next_back().map_or(
+                let target = Bytes(self.old().0.split(|byte| *byte == b'/').next_back().map_or(
                     b"a".to_vec(),
                     |name| {
                         if name.is_empty() {
@@ -208,7 +227,7 @@ impl Generator {
             libc::RENAME_EXCHANGE,
             libc::RENAME_WHITEOUT,
         ]);
-        let flags = if self.devices {
+        let flags = if self.features.devices {
             flags
         } else {
             flags & !libc::RENAME_WHITEOUT
@@ -223,7 +242,7 @@ impl Generator {
     }
 
     /// A name that probably exists.
-    fn old(&mut self) -> Path {
+    fn old(&mut self) -> Bytes {
         if self.pool.is_empty() || self.rng.chance(3) {
             return self.any();
         }
@@ -231,7 +250,7 @@ impl Generator {
     }
 
     /// A name that may or may not exist.
-    fn any(&mut self) -> Path {
+    fn any(&mut self) -> Bytes {
         if !self.pool.is_empty() && self.rng.chance(20) {
             return self.rng.pick(&self.pool).clone();
         }
@@ -262,8 +281,8 @@ impl Generator {
         path
     }
 
-    fn parent(&mut self) -> Path {
-        let top = Path(b".".to_vec());
+    fn parent(&mut self) -> Bytes {
+        let top = Bytes(b".".to_vec());
         // Sometimes a name that is no directory.
         let from = if self.rng.chance(5) {
             &self.pool

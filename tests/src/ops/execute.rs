@@ -45,6 +45,11 @@ impl Side {
             } => {
                 let direct = flags & libc::O_DIRECT != 0;
                 let fd = sys::open(path, flags | libc::O_NONBLOCK, *mode)?;
+                let stat = sys::fstat(&fd)?;
+                if stat.st_blocks == 0 {
+                    // A new file may have the number of one that is gone.
+                    self.vague.remove(&stat.st_ino);
+                }
                 self.slots[*slot] = Some(Slot {
                     fd,
                     direct,
@@ -60,8 +65,16 @@ impl Side {
             Op::CopyRange { .. } | Op::Fallocate { .. } => self.move_ranges(op),
             Op::SeekData { slot, at, hole } => self.seek_data(*slot, *at, *hole),
             Op::KeepMap { .. } | Op::Store { .. } | Op::Load { .. } => self.mapped(op),
-            Op::Write { .. } | Op::Pwrite { .. } | Op::Writev { .. } => self.write(op),
-            Op::Read { .. } | Op::Pread { .. } | Op::Seek { .. } => self.read(op),
+            Op::Write { slot, .. } | Op::Pwrite { slot, .. } | Op::Writev { slot, .. } => {
+                let outcome = self.write(op);
+                self.align(*slot)?;
+                outcome
+            }
+            Op::Read { slot, .. } | Op::Pread { slot, .. } | Op::Seek { slot, .. } => {
+                let outcome = self.read(op);
+                self.align(*slot)?;
+                outcome
+            }
             _ => match on_name(op) {
                 Some(outcome) => outcome,
                 None => self.on_fd(op),
@@ -71,6 +84,20 @@ impl Side {
 
     fn slot(&self, slot: usize) -> Sys<&Slot> {
         self.slots[slot].as_ref().ok_or(Errno(libc::EBADF))
+    }
+
+    /// A direct read that met the end of the file leaves the position where no direct write may go.
+    fn align(&self, slot: usize) -> Sys<()> {
+        let slot = self.slot(slot)?;
+        if slot.direct {
+            let at = sys::lseek(&slot.fd, 0, libc::SEEK_CUR)?;
+            sys::lseek(
+                &slot.fd,
+                (at - at % Aligned::UNIT as u64) as i64,
+                libc::SEEK_SET,
+            )?;
+        }
+        Ok(())
     }
 
     fn write(&self, op: &Op) -> Outcome {
@@ -115,9 +142,13 @@ impl Side {
                 } else {
                     at
                 };
-                // The end of a directory is no promise.
+                // The end of a directory is no promise, and that of a file at no aligned place.
                 let is_dir = sys::fstat(&slot.fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
-                let whence = if is_dir { libc::SEEK_SET } else { whence };
+                let whence = if is_dir || slot.direct {
+                    libc::SEEK_SET
+                } else {
+                    whence
+                };
                 return sys::lseek(&slot.fd, at, whence).map(Value::Number);
             }
             _ => unreachable!("only the reading operations come here"),
@@ -138,6 +169,9 @@ impl Side {
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno(libc::EBADF));
         }
+        // Without it a FUSE mount does not know of stores through a mapping; the table of cases has
+        // that as a case of its own.
+        sys::fsync(fd)?;
         let back = sys::lseek(fd, 0, libc::SEEK_CUR)?;
         let whence = if hole {
             libc::SEEK_HOLE
@@ -221,8 +255,12 @@ impl Side {
                 to_at,
                 len,
             } => {
-                let (from, to) = (&self.slot(from)?.fd, &self.slot(to)?.fd);
-                (to, copy_all(from, at, to, to_at, len))
+                let (from, to) = (self.slot(from)?, self.slot(to)?);
+                if from.direct || to.direct {
+                    // The end of a copy is at no aligned place.
+                    return Err(Errno(libc::EINVAL));
+                }
+                (&to.fd, copy_all(&from.fd, at, &to.fd, to_at, len))
             }
             _ => unreachable!("only the range operations come here"),
         };

@@ -10,17 +10,17 @@ use crate::sys::Sys;
 use crate::tree::show;
 use std::fmt;
 
-/// A path below the directory under test.
+/// A path below the directory under test, or a value; printed as text, long ones cut.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Path(pub Vec<u8>);
+pub struct Bytes(pub Vec<u8>);
 
-impl fmt::Debug for Path {
+impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", show(&self.0))
     }
 }
 
-impl AsRef<[u8]> for Path {
+impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
@@ -34,7 +34,7 @@ pub const SLOTS: usize = 6;
 pub enum Op {
     Open {
         slot: usize,
-        path: Path,
+        path: Bytes,
         flags: i32,
         mode: u32,
     },
@@ -97,7 +97,7 @@ pub enum Op {
         len: i64,
     },
     Truncate {
-        path: Path,
+        path: Bytes,
         len: i64,
     },
     Fallocate {
@@ -136,84 +136,84 @@ pub enum Op {
     },
     LinkOpen {
         slot: usize,
-        path: Path,
+        path: Bytes,
     },
     Stat {
-        path: Path,
+        path: Bytes,
     },
     Mkdir {
-        path: Path,
+        path: Bytes,
         mode: u32,
     },
     Rmdir {
-        path: Path,
+        path: Bytes,
     },
     Mknod {
-        path: Path,
+        path: Bytes,
         mode: u32,
         device: u64,
     },
     Symlink {
-        target: Path,
-        path: Path,
+        target: Bytes,
+        path: Bytes,
     },
     Readlink {
-        path: Path,
+        path: Bytes,
     },
     Link {
-        from: Path,
-        to: Path,
+        from: Bytes,
+        to: Bytes,
         follow: bool,
     },
     Unlink {
-        path: Path,
+        path: Bytes,
     },
     Rename {
-        from: Path,
-        to: Path,
+        from: Bytes,
+        to: Bytes,
         flags: u32,
     },
     Chmod {
-        path: Path,
+        path: Bytes,
         mode: u32,
     },
     Chown {
-        path: Path,
+        path: Bytes,
         uid: u32,
         gid: u32,
         follow: bool,
     },
     Utimens {
-        path: Path,
+        path: Bytes,
         seconds: i64,
         nanoseconds: i64,
     },
     SetXattr {
-        path: Path,
+        path: Bytes,
         key: &'static str,
-        value: Vec<u8>,
+        value: Bytes,
         flags: i32,
     },
     GetXattr {
-        path: Path,
+        path: Bytes,
         key: &'static str,
     },
     RemoveXattr {
-        path: Path,
+        path: Bytes,
         key: &'static str,
     },
     ListXattr {
-        path: Path,
+        path: Bytes,
     },
     Access {
-        path: Path,
+        path: Bytes,
         mode: i32,
     },
     Readdir {
-        path: Path,
+        path: Bytes,
     },
     Statfs {
-        path: Path,
+        path: Bytes,
     },
 }
 

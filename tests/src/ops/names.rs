@@ -52,7 +52,7 @@ pub(super) fn on_name(op: &Op) -> Option<Outcome> {
             key,
             value,
             flags,
-        } => sys::setxattr(path, key, value, *flags).and_then(done),
+        } => sys::setxattr(path, key, &value.0, *flags).and_then(done),
         Op::GetXattr { path, key } => sys::getxattr(path, key).map(Value::Bytes),
         Op::RemoveXattr { path, key } => sys::removexattr(path, key).and_then(done),
         Op::ListXattr { path } => sys::listxattr(path).map(|names| Value::Bytes(names.join(&0))),
@@ -83,7 +83,9 @@ pub(super) fn describe(stat: &libc::stat64) -> Value {
         "{mode:o} {uid}:{gid} links {links} size {size} dev {:x}",
         stat.st_rdev
     );
-    if stat.st_mtime < EXPLICIT_BEFORE {
+    // The kernel keeps the times of a fifo in use to itself on some file systems.
+    let is_fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
+    if stat.st_mtime < EXPLICIT_BEFORE && !is_fifo {
         text += &format!(" mtime {}.{:09}", stat.st_mtime, stat.st_mtime_nsec);
     }
     Value::Text(text)

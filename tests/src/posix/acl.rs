@@ -81,6 +81,13 @@ fn access() -> Vec<Case> {
             by(A, || sys::setxattr("f", ACCESS, &with_user(B.uid, 4), 0))?;
             same(mode("f")? & 0o2000, 0)?;
         }
+        setting_it_on_a_directory_outside_ones_groups_clears_sgid {
+            dir("d", 0o755)?;
+            sys::chown("d", A.uid, 5000)?;
+            sys::chmod("d", 0o2755)?;
+            by(A, || sys::setxattr("d", ACCESS, &with_user(B.uid, 4), 0))?;
+            same(mode("d")? & 0o2000, 0)?;
+        }
         malformed_lists_are_refused {
             file("f", 0o600)?;
             fails(libc::EOPNOTSUPP, sys::setxattr("f", ACCESS, b"rubbish", 0))?;

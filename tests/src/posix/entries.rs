@@ -5,6 +5,7 @@ use super::*;
 use crate::sys::{Dir, umask};
 use libc::{EBUSY, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EXDEV};
 use std::collections::BTreeSet;
+use std::os::fd::AsRawFd;
 
 pub(super) fn cases() -> Vec<Case> {
     [directories(), links_and_nodes(), listing()]
@@ -70,6 +71,16 @@ fn directories() -> Vec<Case> {
             by(A, || sys::open("g/f", libc::O_CREAT | libc::O_WRONLY, 0o2775))?;
             same(mode("g/f")?, 0o755)?;
         }
+        sgid_file_made_by_a_member_of_the_group_keeps_the_bit {
+            // B is in the group by a supplementary one only.
+            dir("g", 0o777)?;
+            sys::chown("g", 0, 1001)?;
+            sys::chmod("g", 0o2777)?;
+            by(B, || sys::open("g/f", libc::O_CREAT | libc::O_WRONLY, 0o2775))?;
+            by(B, || sys::mknod("g/n", libc::S_IFREG | 0o2775, 0))?;
+            same((mode("g/f")?, mode("g/n")?), (0o2755, 0o2755))?;
+            same(owner("g/f")?, (1002, 1001))?;
+        }
         rmdir_of_a_full_directory {
             dir("d", 0o755)?;
             file("d/f", 0o644)?;
@@ -101,6 +112,13 @@ fn directories() -> Vec<Case> {
             let held = sys::open("d", libc::O_RDONLY, 0)?;
             sys::rmdir("d")?;
             same(sys::fstat(&held)?.st_nlink, 0)?;
+        }
+        removed_directory_never_touched_before_has_no_links {
+            sys::mkdir("d", 0o755)?;
+            let held = sys::open("d", libc::O_RDONLY, 0)?;
+            sys::rmdir("d")?;
+            same(sys::fstat(&held)?.st_nlink, 0)?;
+            fails(libc::ENOENT, sys::openat(held.as_raw_fd(), "x", libc::O_RDONLY, 0))?;
         }
         unlink_of_a_directory { dir("d", 0o755)?; fails(EISDIR, sys::unlink("d"))?; }
         unlink_with_a_trailing_slash { file("f", 0o644)?; fails(ENOTDIR, sys::unlink("f/"))?; }

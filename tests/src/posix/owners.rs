@@ -181,6 +181,25 @@ fn clearing() -> Vec<Case> {
             by(A, || sys::fallocate(&fd, 0, 0, 8192))?;
             same((mode("f")?, capability()?), (0o755, false))?;
         }
+        fallocate_keeps_sgid_without_group_execution {
+            program(0o6745)?;
+            let fd = by(A, || sys::open("f", O_WRONLY, 0))?;
+            by(A, || sys::fallocate(&fd, 0, 0, 8192))?;
+            same(mode("f")?, 0o2745)?;
+        }
+        every_change_by_a_member_of_the_group_keeps_sgid_without_group_execution {
+            // B is no owner, but the file's group is one of B's supplementary ones.
+            program(0o2766)?;
+            let fd = by(B, || sys::open("f", O_WRONLY, 0))?;
+            by(B, || sys::write(&fd, b"x"))?;
+            same(mode("f")?, 0o2766)?;
+            by(B, || sys::fallocate(&fd, 0, 0, 8192))?;
+            same(mode("f")?, 0o2766)?;
+            by(B, || sys::ftruncate(&fd, 3))?;
+            same(mode("f")?, 0o2766)?;
+            by(B, || sys::truncate("f", 2))?;
+            same(mode("f")?, 0o2766)?;
+        }
         copying_a_range_by_the_owner_clears {
             program(0o6755)?;
             let from = filled("g", b"12345678")?;

@@ -215,6 +215,11 @@ fn with_flags() -> Vec<Case> {
             sys::rename_with("a", "b", WHITEOUT)?;
             same((kind("a")?, sys::lstat("a")?.st_rdev), (libc::S_IFCHR, 0))?;
         }
+        whiteout_belongs_to_who_renames {
+            file("a", 0o644)?;
+            by(A, || sys::rename_with("a", "b", WHITEOUT))?;
+            same(owner("a")?, (1001, 1001))?;
+        }
         unknown_flags {
             file("a", 0o644)?;
             fails(EINVAL, sys::rename_with("a", "b", 1 << 20))?;

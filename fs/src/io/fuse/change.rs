@@ -96,11 +96,12 @@ impl Adapter {
             Ok(_) => reply.ok(),
             Err(errno) => reply.error(to_fuse(errno)),
         };
-        self.service
-            .change_synced(&self.volume, &op, Box::new(finish));
+        self.service.sync(&self.volume, &op, Box::new(finish));
     }
 
     pub(super) fn forgotten(&self, ino: INodeNo, count: u64) {
+        self.service
+            .send_time_before_forgetting(&self.volume, id(ino));
         if let Some(node) = self.volume.nodes.forget(id(ino), count) {
             if node.is_dir() {
                 self.volume.streams.drop_one(node.id);

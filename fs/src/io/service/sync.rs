@@ -15,61 +15,41 @@ use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
 
 impl Service {
-    /// A change that must also reach the disk: a sync, or a write with `O_SYNC`.
-    pub(crate) fn change_synced(
-        self: &Arc<Self>,
-        volume: &Arc<Volume>,
-        op: &Op<'_>,
-        finish: Finish,
-    ) {
-        let Some(sync) = op.sync_part() else {
-            return self.change(volume, op, finish);
-        };
-        let is_write = matches!(op, Op::Write { .. });
-        let (service, own) = (self.clone(), volume.clone());
-        if !is_write {
-            return self.sync(volume, &sync, finish);
-        }
-        // First the write as such: on both nodes; the peer syncs before it answers.
-        let local = Box::new(move |result: Result<Done, i32>| match result {
-            Ok(done) => service.in_background(Box::new(move |service| {
-                let result = service.sync_here(&own, &sync);
-                finish(result.map(|()| done));
-            })),
-            Err(errno) => finish(Err(errno)),
-        });
-        self.change(volume, op, local);
-    }
-
     /// Syncs here and on the peer at once.
-    fn sync(self: &Arc<Self>, volume: &Arc<Volume>, op: &Op<'static>, finish: Finish) {
+    pub(crate) fn sync(self: &Arc<Self>, volume: &Arc<Volume>, op: &Op<'static>, finish: Finish) {
         let gate = self.gate();
-        let orphan = names::content_target(op)
-            .and_then(|id| volume.nodes.get(id))
-            .is_some_and(|n| n.orphan());
-        match gate.gate {
-            Gate::Frozen => return self.park(volume, op, finish),
-            Gate::Replicated if !orphan => {}
-            Gate::ReadOnly | Gate::Alone | Gate::Replicated => {
+        let node = names::content_target(op).and_then(|id| volume.nodes.get(id));
+        match *gate {
+            Gate::Frozen => {
+                let parked = self.park_op(volume, op, finish);
                 drop(gate);
-                return self.sync_then(
-                    volume,
-                    *op,
-                    Box::new(move |r| finish(r.map(|()| nothing()))),
-                );
+                if let Err((finish, errno)) = parked {
+                    finish(Err(errno));
+                }
+                return;
+            }
+            Gate::Replicated => {}
+            Gate::ReadOnly | Gate::Alone => {
+                drop(gate);
+                let then = move |r: Result<(), i32>| finish(r.map(|()| nothing()));
+                return self.sync_then(volume, *op, Box::new(then));
             }
         }
         let answer = move |result: Result<(), i32>| finish(result.map(|()| nothing()));
         let join = Arc::new(Join::new(2, Box::new(answer)));
+        let peer = join.clone();
         let Some(driver) = self.driver.get() else {
             return join.part(Err(libc::EIO));
         };
-        let peer = join.clone();
         driver.ship(
             0,
             |shipment| {
+                if node.as_ref().is_some_and(|n| n.orphan()) {
+                    return false;
+                }
                 names::bind_for(shipment, volume, op, &names::Entries::default());
                 shipment.op(volume.id, op);
+                true
             },
             Box::new(move |result| peer.part(result)),
         );
@@ -78,7 +58,7 @@ impl Service {
     }
 
     /// Syncs this node's disk, in this thread if enough others are left to serve.
-    fn sync_then(
+    pub(super) fn sync_then(
         self: &Arc<Self>,
         volume: &Arc<Volume>,
         op: Op<'static>,

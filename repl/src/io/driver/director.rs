@@ -1,7 +1,7 @@
 //! Feeds the member machine and performs what it decides, one thing after the other.
 
 use super::super::record::RecordStore;
-use super::{Command, Event, Shared};
+use super::{Command, Event, Shared, Tree};
 use crate::control::Refusal;
 use crate::ids::Id128;
 use crate::logic::member::{Input, Output};
@@ -31,11 +31,18 @@ pub(super) fn spawn(
         done,
     };
     let run = move || {
+        let mut next_tick = Instant::now() + TICK;
         loop {
-            match inbox.recv_timeout(TICK) {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(wait) {
                 Ok(event) => director.on_event(event),
-                Err(RecvTimeoutError::Timeout) => director.run(Input::Tick),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Not only when it is quiet: deadlines hold under load too.
+            if Instant::now() >= next_tick {
+                director.run(Input::Tick);
+                next_tick = Instant::now() + TICK;
             }
             if director.shared.exit.load(Ordering::Relaxed) {
                 return;
@@ -70,6 +77,11 @@ impl Director {
             Event::PeerFailed(session, errno) => {
                 if self.session == Some(session) {
                     self.run(Input::PeerFailed { errno });
+                }
+            }
+            Event::ApplyFailed(session, what) => {
+                if self.session == Some(session) {
+                    self.run(Input::ApplyFailed { what });
                 }
             }
             Event::Input(input) => self.run(input),
@@ -207,6 +219,10 @@ impl Director {
                     .store(core.member.applies(), Ordering::Release);
                 outputs
             };
+            if !self.shared.applying.load(Ordering::Acquire) {
+                // Who applies an operation of the peer now finishes it before anything else happens.
+                drop(self.shared.apply_lock());
+            }
             for output in outputs {
                 self.perform(output, &mut queue);
             }
@@ -238,10 +254,20 @@ impl Director {
             }
             Output::CompleteAll => self.end_waiting(Ok(())),
             Output::FailAll => self.end_waiting(Err(libc::EIO)),
-            Output::TakeDigest => {
-                self.aside("digest", |shared| Input::Digest(shared.tree.digest()));
+            Output::TakeDigest(round) => {
+                self.aside(
+                    "digest",
+                    move |tree| Input::Digest(round, tree.digest()),
+                    move |e| Input::Digest(round, Err(e)),
+                );
             }
-            Output::Flush => self.aside("flush", |shared| Input::Flushed(shared.tree.flush())),
+            Output::Flush(round) => {
+                self.aside(
+                    "flush",
+                    move |tree| Input::Flushed(round, tree.flush()),
+                    move |e| Input::Flushed(round, Err(e)),
+                );
+            }
             Output::Resolve { token, result } => {
                 if let Some(waiter) = self.waiters.remove(&token) {
                     // The one who asked may have gone.
@@ -275,14 +301,20 @@ impl Director {
     }
 
     /// Something that takes long, in a thread of its own; its result comes back as an input.
-    fn aside(&self, name: &str, work: impl FnOnce(&Shared) -> Input + Send + 'static) {
+    fn aside(
+        &self,
+        name: &str,
+        work: impl FnOnce(&dyn Tree) -> Input + Send + 'static,
+        failed: impl FnOnce(String) -> Input,
+    ) {
         let shared = self.shared.clone();
         let run = move || {
-            let input = work(&shared);
+            let input = work(&*shared.tree);
             shared.tell(Event::Input(input));
         };
         if let Err(e) = std::thread::Builder::new().name(name.into()).spawn(run) {
-            tracing::error!("thread {name}: {e}");
+            self.shared
+                .tell(Event::Input(failed(format!("thread {name}: {e}"))));
         }
     }
 }

@@ -4,7 +4,6 @@ use super::super::link::LinkEvent;
 use super::{Completion, Core, Event, Shared};
 use crate::ids::{DirId, OpSeq};
 use crate::logic::acks::AckOutcome;
-use crate::logic::member::Input;
 use crate::op::Op;
 use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack};
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Largest batch the kernel hands over at once, bytes.
 const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -117,7 +116,9 @@ impl Shared {
                 return None;
             }
             if !matches!(received, Ok(n) if n > 0) {
-                // Errors of a UDP socket (an unreachable peer) concern one datagram, which is lost.
+                // Errors of a UDP socket (an unreachable peer) concern one datagram, which is lost. One
+                // that stays must not keep a processor busy.
+                std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
             self.busy.store(true, Ordering::Relaxed);
@@ -244,9 +245,12 @@ impl Shared {
                 }
             }
             Message::Control(control) => self.tell(Event::Control(session, control)),
-            Message::Op { .. } if !self.applying.load(Ordering::Acquire) => {}
             Message::Op { dir, op } => {
-                let errno = self.apply(&op, || self.tree.apply(dir, &op));
+                let _held = self.apply_lock();
+                if !self.applying.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                let errno = self.apply(session, &op, || self.tree.apply(dir, &op));
                 match op.sync_part() {
                     Some(op) if errno == 0 => {
                         syncs.push(SyncJob {
@@ -283,7 +287,7 @@ impl Shared {
     }
 
     /// Applies one operation; after a failure nothing more is applied in this session.
-    fn apply(&self, op: &Op<'_>, work: impl FnOnce() -> Result<(), i32>) -> i32 {
+    fn apply(&self, session: u64, op: &Op<'_>, work: impl FnOnce() -> Result<(), i32>) -> i32 {
         match work() {
             Ok(()) => {
                 self.metrics.applied.fetch_add(1, Ordering::Relaxed);
@@ -294,14 +298,17 @@ impl Shared {
                 let error = io::Error::from_raw_os_error(errno);
                 let what = format!("{}: {error}", describe(op));
                 tracing::error!("operation of the peer failed here: {what}");
-                self.tell(Event::Input(Input::ApplyFailed { what }));
+                self.tell(Event::ApplyFailed(session, what));
                 errno
             }
         }
     }
 
     fn run_sync(&self, job: SyncJob) {
-        let errno = self.apply(&job.op, || self.tree.sync(job.dir, &job.op));
+        if self.lock().session != job.session {
+            return;
+        }
+        let errno = self.apply(job.session, &job.op, || self.tree.sync(job.dir, &job.op));
         let mut reply = Vec::with_capacity(HEADER + 4);
         encode_ack(&mut reply, job.seq, errno);
         let mut core = self.lock();

@@ -25,8 +25,10 @@ impl Member {
             self.record
                 .next_epoch(self.fresh[0], self.fresh[1], vec![self.local.clone()])
         };
-        self.record = record.clone();
-        self.enter(Phase::Starting { token });
+        self.enter(Phase::Starting {
+            token,
+            record: Box::new(record.clone()),
+        });
         self.persist(record);
     }
 
@@ -67,6 +69,22 @@ impl Member {
             ));
         }
         match self.relation() {
+            Some(Relation::LocalFresh) => Err(Refusal::new(
+                "fresh",
+                format!("this node never held the data, {} does", self.peer),
+                format!(
+                    "run `tandem prim` on {} and `tandem second` here",
+                    self.peer
+                ),
+            )),
+            None if self.is_lost() => Err(Refusal::new(
+                "lost",
+                format!("power was lost here while {} was in the set", self.peer),
+                format!(
+                    "start {}; `tandem prim --force` serves what is here",
+                    self.peer
+                ),
+            )),
             None if self.record.left => Err(Refusal::new(
                 "left",
                 format!("this node left in order while {} went on", self.peer),
@@ -175,7 +193,7 @@ impl Member {
                     stage: Leave::Flush,
                     served,
                 };
-                self.out.push(Output::Flush);
+                self.flush();
             }
             Leave::Drain => {}
             Leave::Flush => {

@@ -40,13 +40,16 @@ impl Member {
                     .push(refuse("diverged", "both replicas were written apart"));
             }
             (Phase::Alone, Some(_)) => {
+                self.round += 1;
+                let round = self.round;
                 self.enter(Phase::Comparing {
+                    round,
                     mine: None,
                     theirs: None,
                 });
                 self.out.push(Output::Gate(Gate::Frozen));
-                self.out.push(Output::Send(Control::DigestRequest));
-                self.out.push(Output::TakeDigest);
+                self.out.push(Output::Send(Control::DigestRequest(round)));
+                self.out.push(Output::TakeDigest(round));
             }
             _ => self
                 .out
@@ -54,33 +57,51 @@ impl Member {
         }
     }
 
-    pub(super) fn on_digest_request(&mut self) {
+    pub(super) fn on_digest_request(&mut self, round: u64) {
         if matches!(self.phase, Phase::Following) {
-            self.out.push(Output::TakeDigest);
+            self.out.push(Output::TakeDigest(round));
         }
     }
 
-    /// This node's own digest is taken.
-    pub(super) fn on_digest(&mut self, result: Result<[u8; 32], String>) {
+    /// This node's own digest is taken. One that was begun for an earlier comparison says nothing of
+    /// the tree as it is now.
+    pub(super) fn on_digest(&mut self, round: u64, result: Result<[u8; 32], String>) {
         match (&mut self.phase, result) {
-            (Phase::Comparing { mine, .. }, Ok(digest)) => {
+            (
+                Phase::Comparing {
+                    round: now, mine, ..
+                },
+                Ok(digest),
+            ) if *now == round => {
                 *mine = Some(digest);
                 self.compare();
             }
-            (Phase::Comparing { .. }, Err(why)) => self.end_comparing("unreadable", &why),
-            (Phase::Following, result) => self.out.push(Output::Send(Control::Digest(result))),
+            (Phase::Comparing { round: now, .. }, Err(why)) if *now == round => {
+                self.end_comparing("unreadable", &why);
+            }
+            (Phase::Following, result) => {
+                let result = result.map_err(|why| bounded(&why));
+                self.out.push(Output::Send(Control::Digest(round, result)));
+            }
             _ => {}
         }
     }
 
     /// The peer's digest arrived.
-    pub(super) fn on_peer_digest(&mut self, result: Result<[u8; 32], String>) {
+    pub(super) fn on_peer_digest(&mut self, round: u64, result: Result<[u8; 32], String>) {
         match (&mut self.phase, result) {
-            (Phase::Comparing { theirs, .. }, Ok(digest)) => {
+            (
+                Phase::Comparing {
+                    round: now, theirs, ..
+                },
+                Ok(digest),
+            ) if *now == round => {
                 *theirs = Some(digest);
                 self.compare();
             }
-            (Phase::Comparing { .. }, Err(why)) => self.end_comparing("unreadable", &why),
+            (Phase::Comparing { round: now, .. }, Err(why)) if *now == round => {
+                self.end_comparing("unreadable", &why);
+            }
             _ => {}
         }
     }
@@ -89,6 +110,7 @@ impl Member {
         let Phase::Comparing {
             mine: Some(mine),
             theirs: Some(theirs),
+            ..
         } = self.phase
         else {
             return;
@@ -98,10 +120,11 @@ impl Member {
         }
         let set = vec![self.local.clone(), self.peer.clone()];
         let record = self.record.next_epoch(self.fresh[0], self.fresh[1], set);
-        self.enter(Phase::Growing {
+        // The time since writes stand still goes on counting.
+        self.phase = Phase::Growing {
             record: Box::new(record.clone()),
             sent: false,
-        });
+        };
         self.persist(record);
     }
 
@@ -114,7 +137,7 @@ impl Member {
         ));
         let reject = Reject {
             code: code.into(),
-            reason: why.into(),
+            reason: bounded(why),
         };
         self.out.push(Output::Send(Control::JoinRefused(reject)));
         self.enter(Phase::Alone);
@@ -156,7 +179,7 @@ impl Member {
             record,
             flushed: false,
         });
-        self.out.push(Output::Flush);
+        self.flush();
     }
 
     pub(super) fn on_grown(&mut self, id: Id128) {
@@ -169,4 +192,13 @@ impl Member {
             self.out.push(Output::Gate(Gate::Replicated));
         }
     }
+}
+
+/// A text for the peer, cut to what a message may carry.
+fn bounded(text: &str) -> String {
+    const LIMIT: usize = 1000;
+    if text.len() <= LIMIT {
+        return text.to_string();
+    }
+    text.chars().take(LIMIT / 4).chain("…".chars()).collect()
 }

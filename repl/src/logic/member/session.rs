@@ -16,6 +16,13 @@ impl Member {
 
     /// What the peer's record says about this replica, at every greeting and every news.
     fn judge(&mut self) {
+        if let Phase::Leaving { stage, .. } = self.phase {
+            // The peer has gone on without this node already: nothing more to wait for.
+            if self.relation() == Some(Relation::PeerNewer) && stage == Leave::Tell {
+                self.step_leave();
+            }
+            return;
+        }
         match self.relation() {
             // A follower learns of the epoch that counts it from the growth itself.
             Some(Relation::PeerNewer) if self.applies() => {}
@@ -38,7 +45,8 @@ impl Member {
         if self.record.stale {
             self.enter(Phase::Wait);
             self.reason = Some(self.idle_reason());
-            return self.try_join();
+            self.try_join();
+            return;
         }
         self.record.stale = true;
         let record = self.record.clone();
@@ -76,10 +84,7 @@ impl Member {
                     format!("lost {}: {why}", self.peer),
                     remedy,
                 ));
-                if let Some(token) = self.second_token.take() {
-                    let reason = self.reason.clone().unwrap_or_else(|| self.idle_reason());
-                    self.resolve(token, Err(reason));
-                }
+                self.fail_second();
             }
             Phase::Leaving {
                 stage: Leave::Tell, ..
@@ -136,8 +141,8 @@ impl Member {
                 self.judge();
             }
             Control::Join => self.on_join(),
-            Control::DigestRequest => self.on_digest_request(),
-            Control::Digest(result) => self.on_peer_digest(result),
+            Control::DigestRequest(round) => self.on_digest_request(round),
+            Control::Digest(round, result) => self.on_peer_digest(round, result),
             Control::Grow(record) => self.on_grow(*record),
             Control::Grown(id) => self.on_grown(id),
             Control::JoinRefused(reject) => self.on_join_refused(reject),
@@ -182,7 +187,8 @@ impl Member {
                     ),
                     "run `tandem prim` here to serve",
                 ));
-                self.out.push(Output::Flush);
+                self.owes_leave = true;
+                self.flush();
             }
             _ => self.out.push(Output::Send(Control::LeaveHeard)),
         }
@@ -193,7 +199,8 @@ impl Member {
             return self.on_disk_failed(&why);
         }
         match self.phase.clone() {
-            Phase::Starting { token } => {
+            Phase::Starting { token, record } => {
+                self.record = *record;
                 self.enter(Phase::Alone);
                 self.out.push(Output::Gate(Gate::Alone));
                 self.resolve(token, Ok(()));
@@ -238,7 +245,13 @@ impl Member {
             }
             Phase::Spoiling => {
                 self.enter(Phase::Wait);
-                self.reason = Some(self.idle_reason());
+                if self
+                    .reason
+                    .as_ref()
+                    .is_none_or(|r| r.code != "apply-failed")
+                {
+                    self.reason = Some(self.idle_reason());
+                }
                 self.try_join();
             }
             Phase::Leaving {
@@ -256,7 +269,7 @@ impl Member {
             format!("the record could not be written: {why}"),
             "repair the state directory and start the module again",
         );
-        if let Phase::Starting { token } | Phase::Leaving { token, .. } = self.phase {
+        if let Phase::Starting { token, .. } | Phase::Leaving { token, .. } = self.phase {
             self.resolve(token, Err(refusal.clone()));
         }
         self.wants_second = false;
@@ -280,9 +293,15 @@ impl Member {
         }
     }
 
-    pub(super) fn on_flushed(&mut self, result: Result<(), String>) {
+    pub(super) fn on_flushed(&mut self, round: u64, result: Result<(), String>) {
+        if round != self.round {
+            return;
+        }
         if let Err(why) = result {
-            return self.on_apply_failed(&format!("flush: {why}"));
+            return self.on_flush_failed(&why);
+        }
+        if std::mem::take(&mut self.owes_leave) {
+            self.out.push(Output::Send(Control::LeaveHeard));
         }
         match self.phase.clone() {
             Phase::Adopting {
@@ -299,14 +318,41 @@ impl Member {
                 stage: Leave::Flush,
                 ..
             } => self.step_leave(),
-            Phase::Wait => self.out.push(Output::Send(Control::LeaveHeard)),
             _ => {}
         }
     }
 
+    /// What was applied cannot be brought to the disk: a stop goes back to where it was, a follower's
+    /// replica is not good.
+    fn on_flush_failed(&mut self, why: &str) {
+        self.owes_leave = false;
+        let Phase::Leaving { token, served, .. } = self.phase else {
+            return self.spoil(&format!("flush: {why}"));
+        };
+        let refusal = Refusal::new(
+            "flush-failed",
+            format!("what was written could not be brought to the disk: {why}"),
+            "mend the disk and repeat the command",
+        );
+        self.resolve(token, Err(refusal));
+        let (phase, gate) = match (served, self.two_in_set()) {
+            (true, true) => (Phase::Prim, Gate::Replicated),
+            (true, false) => (Phase::Alone, Gate::Alone),
+            (false, _) => (Phase::Second, Gate::ReadOnly),
+        };
+        self.enter(phase);
+        self.out.push(Output::Gate(gate));
+    }
+
     /// What the peer did could not be done here: this replica is not good until it is resynced.
     pub(super) fn on_apply_failed(&mut self, what: &str) {
-        if !self.applies() {
+        if self.applies() {
+            self.spoil(what);
+        }
+    }
+
+    fn spoil(&mut self, what: &str) {
+        if self.serves() || matches!(self.phase, Phase::Gone | Phase::Leaving { .. }) {
             return;
         }
         self.wants_second = false;
@@ -318,6 +364,7 @@ impl Member {
             format!("an operation of {} failed here: {what}", self.peer),
             "mend the cause, then make the replica equal and run `tandem second`",
         ));
+        self.fail_second();
         self.persist(record);
     }
 

@@ -81,11 +81,11 @@ impl Pair {
                     Output::FailAll => {
                         self.members[node].acks.drain();
                     }
-                    Output::TakeDigest => {
+                    Output::TakeDigest(round) => {
                         assert_ne!(self.gates[node], Gate::Alone, "digest while writes run");
-                        queue.push_back((node, Input::Digest(Ok(self.trees[node]))));
+                        queue.push_back((node, Input::Digest(round, Ok(self.trees[node]))));
                     }
-                    Output::Flush => queue.push_back((node, Input::Flushed(Ok(())))),
+                    Output::Flush(round) => queue.push_back((node, Input::Flushed(round, Ok(())))),
                     Output::Resolve { token, result } => self.resolved.push((token, result)),
                     Output::Exit => self.exited[node] = true,
                 }
