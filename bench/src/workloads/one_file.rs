@@ -2,8 +2,8 @@
 //! whether their round trips to the peer overlap: the more the slower the network is.
 //!
 //! Three ways to open the file: plainly (then the kernel lets one cached write at a time into a
-//! FUSE file, so that no more than 1.0 can be expected, and there is no floor), plainly but matching
-//! one of the module's `direct` patterns, and with O_DIRECT.
+//! FUSE file, so that no more than 1.0 can be expected, and there is no floor), plainly but
+//! matching one of the module's `direct` patterns, and with O_DIRECT.
 
 use std::path::PathBuf;
 
