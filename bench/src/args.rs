@@ -12,7 +12,7 @@ use crate::workloads::{self, Spec};
 #[derive(Debug, Parser)]
 #[command(name = "tandem-bench", version)]
 pub(crate) struct Args {
-    /// Only these workloads, such as W1,W3 (a prefix such as PW stands for all that begin so)
+    /// Only these workloads, such as W1,W3 (F, W, PW and W9 stand for all that begin so)
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub(crate) only: Vec<String>,
     /// How often each workload runs on each directory
@@ -131,11 +131,14 @@ impl Args {
     pub(crate) fn selected(&self) -> Result<Vec<&'static Spec>> {
         let all = workloads::all();
         let wanted = |spec: &Spec, id: &String| {
-            spec.id.eq_ignore_ascii_case(id)
-                || spec
-                    .id
-                    .to_ascii_lowercase()
-                    .starts_with(&format!("{}-", id.to_lowercase()))
+            let known = spec.id.to_ascii_lowercase();
+            match known.strip_prefix(&id.to_ascii_lowercase()) {
+                Some(rest) if id.chars().all(char::is_alphabetic) => {
+                    rest.starts_with(|next: char| next == '-' || next.is_ascii_digit())
+                }
+                Some(rest) => rest.is_empty() || rest.starts_with('-'),
+                None => false,
+            }
         };
         for id in &self.only {
             if !all.iter().any(|spec| wanted(spec, id)) {

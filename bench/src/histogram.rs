@@ -17,12 +17,17 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn record(&mut self, latency: Duration) {
+        self.record_many(latency, 1);
+    }
+
+    pub(crate) fn record_many(&mut self, latency: Duration, count: u64) {
         if self.counts.is_empty() {
             self.counts = vec![0; BUCKETS];
         }
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.counts[bucket(nanos)] += 1;
-        self.total += 1;
+        let counted = &mut self.counts[bucket(nanos)];
+        *counted = counted.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        self.total += count;
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {

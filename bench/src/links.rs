@@ -1,7 +1,8 @@
 //! Finding the bridge between two nodes, and their ports on it, without being told where it is.
 //!
-//! A bridge learns which hardware address is behind which port; the nodes' interfaces have addresses
-//! that nobody else has. So in each network namespace of the machine every bridge is asked for them.
+//! A bridge learns which hardware address is behind which port; the nodes' interfaces have
+//! addresses that nobody else has. So in each network namespace of the machine every bridge is
+//! asked for them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -14,6 +14,7 @@ mod runner;
 mod subject;
 mod sys;
 mod table;
+mod tools;
 mod usage;
 mod workloads;
 
@@ -32,6 +33,7 @@ use report::{Row, Summary};
 use round_trip::RoundTrip;
 use runner::Interrupted;
 use subject::Subject;
+use tools::Tool;
 use workloads::Spec;
 
 /// As shells have it for SIGINT.
@@ -50,6 +52,9 @@ struct Report {
     processors: usize,
     /// Processes that wanted to run when the bench began: a busy machine measures itself.
     load: String,
+    /// Whose floors are where depends on them.
+    fio: Option<&'static str>,
+    find: Option<&'static str>,
     network: Option<Network>,
     /// The network that was made slower.
     delayed_network: Option<Network>,
@@ -140,6 +145,8 @@ fn measure(args: &Args, specs: &[&'static Spec]) -> Result<Report> {
     Ok(Report {
         arguments: std::env::args().collect(),
         load,
+        fio: Tool::Fio.version(),
+        find: Tool::Find.version(),
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
             .trim()
             .to_owned(),
@@ -189,11 +196,23 @@ fn print(report: &Report) {
         kernel,
         processors,
         load,
+        fio,
+        find,
         network,
         delayed_network,
         ..
     } = report;
     println!("kernel {kernel}, {processors} processors, load {load} at the start");
+    match fio {
+        Some(version) => println!("{version}: the floors of W1 to W6 are those of F1 to F6"),
+        None => println!(
+            "note: fio is not installed, so F1 to F6 are left out and their floors are beside W1 \
+             to W6, where they are harder to reach"
+        ),
+    }
+    if find.is_none() {
+        println!("note: findutils is not installed: W9 walks by itself and has no floor");
+    }
     let show = |what: &str, found: &Option<Network>| {
         if let Some(Network { p50_us, p99_us }) = found {
             println!("{what}: p50 {p50_us} us, p99 {p99_us} us");

@@ -12,6 +12,7 @@ use crate::args::Args;
 use crate::report::{Round, Row, Sample};
 use crate::runner::{self, Interrupted, Side};
 use crate::subject::Subject;
+use crate::tools::Tool;
 use crate::workloads::{self, Base, Context, Needs, Spec, Tally};
 
 const PREPARE_LIMIT: Duration = Duration::from_secs(900);
@@ -46,7 +47,10 @@ impl Measurement<'_> {
     }
 
     fn new_row(&self, spec: &'static Spec) -> Row {
-        let floor = spec.floor.filter(|_| spec.also_delayed == self.delayed);
+        let floor = spec
+            .floor
+            .here()
+            .filter(|_| spec.also_delayed == self.delayed);
         let base = match spec.base {
             Base::Subject(name, _) => Some(name),
             Base::Bare => self.subject.bare.as_ref().map(|side| side.name),
@@ -58,6 +62,7 @@ impl Measurement<'_> {
             Needs::Postgres if !workloads::postgres_is_installed() => {
                 Some("PostgreSQL is not installed")
             }
+            Needs::Fio if !Tool::Fio.is_installed() => Some("fio is not installed"),
             _ => None,
         };
         row

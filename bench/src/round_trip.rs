@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn finds_the_address() {
-        let table = "Local:\n  +-- 10.77.0.0/24 2 0 2\n     |-- 10.77.0.0\n        /24 link UNICAST\n\
+        let table = "Local:\n  +-- 10.77.0.0/24 2 0 2\n     |-- 10.77.0.0\n        \
+                     /24 link UNICAST\n\
                      \x20    |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.77.0.2\n        \
                      /32 host LOCAL\n     |-- 10.77.0.255\n        /32 link BROADCAST\n";
         assert_eq!(find_own(table), Some(Ipv4Addr::new(10, 77, 0, 2)));

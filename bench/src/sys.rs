@@ -81,7 +81,7 @@ pub(crate) fn fork(kind: Kind, work: impl FnOnce() -> c_int) -> io::Result<Child
     if pid == 0 {
         let code = catch_unwind(AssertUnwindSafe(|| {
             set_handlers(libc::SIG_DFL);
-            if kind != Kind::Service && !follow_parent(parent) {
+            if kind != Kind::Service && !follow_parent(parent, libc::SIGKILL) {
                 return PANICKED;
             }
             if kind != Kind::Worker {
@@ -108,18 +108,23 @@ fn lead_group(pid: pid_t) {
     unsafe { libc::setpgid(pid, 0) };
 }
 
-/// Makes the kernel kill this process when its parent ends. False: it has ended.
-fn follow_parent(parent: u32) -> bool {
+/// Makes the kernel signal this process when its parent ends. False: it has ended.
+fn follow_parent(parent: u32, signal: c_int) -> bool {
     // SAFETY: takes numbers only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong) };
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as c_ulong) };
     std::os::unix::process::parent_id() == parent
 }
 
 /// Makes the kernel kill the command when this process ends.
 pub(crate) fn die_with_parent(command: &mut Command) {
+    signal_with_parent(command, libc::SIGKILL);
+}
+
+/// Makes the kernel send the command a signal when this process ends.
+pub(crate) fn signal_with_parent(command: &mut Command, signal: c_int) {
     let parent = std::process::id();
     let follow = move || {
-        if follow_parent(parent) {
+        if follow_parent(parent, signal) {
             Ok(())
         } else {
             Err(io::ErrorKind::NotFound.into())

@@ -7,6 +7,9 @@
 
 mod create;
 mod files;
+mod fio;
+mod fio_report;
+mod floor;
 mod gang;
 mod one_file;
 mod pg_server;
@@ -21,6 +24,7 @@ mod tree;
 mod untar;
 mod walk;
 
+pub(crate) use floor::Floor;
 pub(crate) use pg_server::{is_installed as postgres_is_installed, user as postgres_user};
 
 use std::path::PathBuf;
@@ -60,6 +64,13 @@ impl Tally {
         self.operations as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
+    /// Adds what was done afterwards.
+    fn append(&mut self, next: &Self) {
+        self.operations += next.operations;
+        self.elapsed += next.elapsed;
+        self.latency.merge(&next.latency);
+    }
+
     /// Adds what another process did at the same time.
     fn merge(&mut self, other: &Self) {
         self.operations += other.operations;
@@ -84,6 +95,7 @@ pub(crate) enum Needs {
     /// Only a lab's mount has what is measured.
     Lab,
     Postgres,
+    Fio,
 }
 
 /// One workload.
@@ -95,7 +107,7 @@ pub(crate) struct Spec {
     /// Workloads of a group share files and run together, round by round.
     pub(crate) group: &'static str,
     /// Smallest accepted ratio of subject to base.
-    pub(crate) floor: Option<f64>,
+    pub(crate) floor: Floor,
     pub(crate) needs: Needs,
     /// Runs a second time with a slow network, and only there has its floor.
     pub(crate) also_delayed: bool,
@@ -111,7 +123,7 @@ const PLAIN: Spec = Spec {
     what: "",
     unit: "ops/s",
     group: "",
-    floor: None,
+    floor: Floor::None,
     needs: Needs::Nothing,
     also_delayed: false,
     base: Base::Bare,
@@ -128,7 +140,13 @@ const PLAIN: Spec = Spec {
 
 /// All of them, in the order of the table.
 pub(crate) fn all() -> &'static [&'static Spec] {
-    static ALL: [&Spec; 17] = [
+    static ALL: [&Spec; 23] = [
+        &fio::F1,
+        &fio::F2,
+        &fio::F3,
+        &fio::F4,
+        &fio::F5,
+        &fio::F6,
         &random_sync::W1,
         &random_sync::W2,
         &random_buffered::W3,

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::files::{self, BLOCK, Block};
 use super::walk::{self, Found};
-use super::{Context, PLAIN, Spec, Tally, gang};
+use super::{Context, Floor, PLAIN, Spec, Tally, gang};
 
 const PROCESSES: u64 = 8;
 
@@ -19,7 +19,7 @@ pub(super) static W8: Spec = Spec {
     what: "create + write 4 KiB + close, 1 process",
     unit: "files/s",
     group: "create",
-    floor: Some(0.06),
+    floor: Floor::Always(0.06),
     prepare: |context| prepare(context, 1),
     run: |context| create(&dir_of(context, 0), context.sizes.created_files),
     check: |context, tally| check(context, 1, tally),

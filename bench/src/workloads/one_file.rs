@@ -2,20 +2,20 @@
 //! whether their round trips to the peer overlap: the more the slower the network is.
 //!
 //! Three ways to open the file: plainly (then the kernel lets one cached write at a time into a
-//! FUSE file, so that no more than 1.0 can be expected), plainly but matching one of the module's
-//! `direct` patterns, and with O_DIRECT.
+//! FUSE file, so that no more than 1.0 can be expected, and there is no floor), plainly but
+//! matching one of the module's `direct` patterns, and with O_DIRECT.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Base, Context, Needs, PLAIN, Spec, Tally, files, gang};
+use super::{Base, Context, Floor, Needs, PLAIN, Spec, Tally, files, gang};
 use crate::random::Random;
 
 const WRITERS: u64 = 8;
 /// Part of the file that belongs to one writer.
 const PART: u64 = 4 << 20;
-const FLOOR: Option<f64> = Some(4.0);
+const FLOOR: Floor = Floor::Always(4.0);
 
 const PARALLEL: Spec = Spec {
     group: "one file",
@@ -27,6 +27,7 @@ const PARALLEL: Spec = Spec {
 pub(super) static BUFFERED: Spec = Spec {
     id: "PW-buffered",
     what: "8 writers of one file / 1 writer, buffered",
+    floor: Floor::None,
     base: Base::Subject("1 writer", |context| write(context, PLAINLY, 1)),
     prepare: |context| files::lay_out(&path(context, PLAINLY), WRITERS * PART),
     run: |context| write(context, PLAINLY, WRITERS),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::pg_server::{self, Server};
-use super::{Context, Needs, PLAIN, Spec, Tally};
+use super::{Context, Floor, Needs, PLAIN, Spec, Tally};
 use crate::histogram::Histogram;
 
 pub(super) static C1: Spec = Spec {
@@ -16,7 +16,7 @@ pub(super) static C1: Spec = Spec {
     unit: "tps",
     group: "pgbench",
     needs: Needs::Postgres,
-    floor: Some(0.7),
+    floor: Floor::Always(0.7),
     prepare,
     run: |context| run(context, 1),
     ..PLAIN
@@ -28,7 +28,7 @@ pub(super) static C8: Spec = Spec {
     unit: "tps",
     group: "pgbench",
     needs: Needs::Postgres,
-    floor: Some(0.6),
+    floor: Floor::Always(0.6),
     prepare,
     run: |context| run(context, 8),
     ..PLAIN

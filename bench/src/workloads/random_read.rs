@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use super::files::{self, BLOCK, Block};
 use super::random_sync::single;
 use super::sequential_read::read_all;
-use super::{Context, PLAIN, Spec, Tally};
+use super::{Context, Floor, PLAIN, Spec, Tally};
 use crate::random::Random;
+use crate::tools::Tool;
 
 /// A read takes about as long as looking at the clock a few times, so the clock is read per batch.
 const BATCH: u64 = 64;
@@ -18,7 +19,7 @@ pub(super) static W6: Spec = Spec {
     id: "W6",
     what: "4 KiB random read, cached",
     group: "random",
-    floor: Some(0.95),
+    floor: Floor::Without(Tool::Fio, 0.95),
     prepare: |context| {
         files::lay_out(&single(context), context.sizes.random_file)?;
         read_all(

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Context, PLAIN, Spec, files, gang};
+use super::{Context, Floor, PLAIN, Spec, files, gang};
 use crate::random::Random;
+use crate::tools::Tool;
 
 const JOBS: u64 = 8;
 
@@ -13,7 +14,7 @@ pub(super) static W1: Spec = Spec {
     id: "W1",
     what: "4 KiB random write + fsync, 1 process",
     group: "random",
-    floor: Some(0.30),
+    floor: Floor::Without(Tool::Fio, 0.30),
     prepare: |context| files::lay_out(&single(context), context.sizes.random_file),
     run: |context| {
         let file = files::open(&single(context), 0)?;
@@ -28,7 +29,7 @@ pub(super) static W2: Spec = Spec {
     id: "W2",
     what: "4 KiB random write + fsync, 8 processes, own files",
     group: "random",
-    floor: Some(0.20),
+    floor: Floor::Without(Tool::Fio, 0.20),
     prepare: |context| each_job(|job| files::lay_out(&of(context, job), context.sizes.job_file)),
     run: |context| {
         gang::run(JOBS, |job| {

@@ -7,14 +7,15 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::sequential_write::path;
-use super::{Context, PLAIN, Spec, Tally, files};
+use super::{Context, Floor, PLAIN, Spec, Tally, files};
+use crate::tools::Tool;
 
 pub(super) static W5: Spec = Spec {
     id: "W5",
     what: "1 MiB sequential read, cached",
     unit: "MiB/s",
     group: "sequential",
-    floor: Some(0.65),
+    floor: Floor::Without(Tool::Fio, 0.65),
     prepare: |context| {
         files::lay_out(&path(context), context.sizes.sequential_file)?;
         read_all(

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, PLAIN, Spec, Tally, files, timed_once};
+use super::{Context, Floor, PLAIN, Spec, Tally, files, timed_once};
+use crate::tools::Tool;
 
 pub(super) static W4: Spec = Spec {
     id: "W4",
     what: "1 MiB sequential write, one fsync at the end",
     unit: "MiB/s",
     group: "sequential",
-    floor: Some(0.15),
+    floor: Floor::Without(Tool::Fio, 0.15),
     prepare: |context| files::lay_out(&path(context), context.sizes.sequential_file),
     run: write,
     check: |context, _| files::check_length(&path(context), context.sizes.sequential_file),
