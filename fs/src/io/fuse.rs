@@ -23,12 +23,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tandem_repl::ids::FileId;
 use tandem_repl::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
-use tandem_repl::op::{AttrSet, Durability, Kind, Op};
+use tandem_repl::op::{AttrSet, Durability, Kind, Op, Privileges};
 
 /// Handles carry generations, so ids are never used again for another file.
 const GENERATION: Generation = Generation(1);
-/// How long the kernel may believe that a name does not exist. Unlike what exists, such knowledge cannot
-/// be taken back when this node stops serving.
+/// How long the kernel may believe that a name does not exist. Unlike what exists, such knowledge
+/// cannot be taken back when this node stops serving.
 const NOTHING_TTL: Duration = Duration::from_secs(1);
 /// Background requests (read-ahead, page write-back) the kernel may have under way.
 const MAX_BACKGROUND: u16 = 64;
@@ -327,9 +327,15 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let mut cred = cred(req);
-        cred.drop_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         // Pages of a shared mapping are written back when the kernel likes: no sync is due.
         let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        cred.privileges = if from_cache {
+            Privileges::Keep
+        } else if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            Privileges::Drop
+        } else {
+            Privileges::AsRoot
+        };
         let durability = match flags.0 & libc::O_SYNC {
             _ if from_cache => Durability::Memory,
             0 => Durability::Memory,
@@ -459,7 +465,8 @@ impl Filesystem for Adapter {
         });
         match read {
             Ok(()) => reply.ok(),
-            // What was given counts as references, so it must arrive; the error comes with the next.
+            // What was given counts as references, so it must arrive; the error comes with the
+            // next.
             Err(_) if given > 0 => reply.ok(),
             Err(e) => reply.error(fail(&e)),
         }

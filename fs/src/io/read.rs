@@ -109,8 +109,8 @@ impl Volume {
         self.direct.iter().any(|p| pattern::matches(p, &path))
     }
 
-    /// Makes the kernel forget what it cached while this node served. Called from the director, which
-    /// serves no request: the kernel may wait here for requests under way.
+    /// Makes the kernel forget what it cached while this node served. Called from the director,
+    /// which serves no request: the kernel may wait here for requests under way.
     pub(crate) fn drop_kernel_caches(&self) {
         let Some(notifier) = self.notifier.get() else {
             return;
@@ -166,7 +166,8 @@ impl Service {
             coherent
         });
         let opening = Opening {
-            flags,
+            writes: flags & libc::O_ACCMODE != libc::O_RDONLY,
+            direct: flags & libc::O_DIRECT != 0,
             serving: period.is_some(),
             named_direct: volume.named_direct(&node),
             coherent,

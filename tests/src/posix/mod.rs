@@ -173,8 +173,8 @@ pub fn differing(subject: &[Ended], bare: &[Ended]) -> Vec<String> {
         .collect()
 }
 
-/// Cases that differ from a bare file system, each with the reason; `docs/semantics.md` tells users. A case
-/// of this list that does pass is reported, too, so that the list stays true.
+/// Cases that differ from a bare file system, each with the reason; `docs/semantics.md` tells
+/// users. A case of this list that does pass is reported, too, so that the list stays true.
 pub const KNOWN: &[(&str, &str)] = &[
     ("fallocate: collapse moves the tail forward", SHIFTS),
     ("fallocate: collapse unaligned or to the end", SHIFTS),

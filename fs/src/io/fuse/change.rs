@@ -110,8 +110,8 @@ impl Adapter {
         }
     }
 
-    /// Whether the caller belongs to none of the file's group's members. The kernel knows, but says it
-    /// only in a form the crate does not read.
+    /// Whether the caller belongs to none of the file's group's members. The kernel knows, but
+    /// says it only in a form the crate does not read.
     pub(super) fn outside_group(&self, req: &Request, ino: INodeNo) -> bool {
         let Ok(stat) = self.volume.stat(id(ino)) else {
             return false;
