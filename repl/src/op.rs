@@ -15,6 +15,9 @@ pub enum Privileges {
     AsRoot,
     /// The caller lacks `CAP_FSETID`: set-id bits go as well.
     Drop,
+    /// The same, but the caller belongs to the file's group, so a set-group-id bit without group
+    /// execution stays.
+    DropAsMember,
     /// A page that was stored through a mapping: nothing goes.
     Keep,
 }

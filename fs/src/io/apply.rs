@@ -6,7 +6,7 @@
 mod attributes;
 
 pub(crate) use attributes::times_of;
-use attributes::{Capability, chmod, fallocate, set_attr};
+use attributes::{Capability, chmod, fallocate, set_attr, with_rights};
 
 use super::identity::{assume, assume_root};
 use super::nodes::{Node, Nodes};
@@ -105,10 +105,9 @@ impl Applier<'_> {
                 offset,
                 len,
                 cred,
-            } => {
-                assume(cred, 0);
-                self.on_node(id, |fd, _| fallocate(fd, mode, offset, len))
-            }
+            } => self.on_node(id, |fd, _| {
+                with_rights(fd, cred, || fallocate(fd, mode, offset, len))
+            }),
             Op::SetAttr { id, set, cred } => self.set_attributes(id, &set, cred),
             Op::SetXattr { .. } => self.set_xattr(op),
             Op::RemoveXattr { id, name } => {
@@ -280,13 +279,22 @@ impl Applier<'_> {
     }
 
     fn write(&self, id: FileId, offset: u64, data: &[u8], cred: Cred) -> io::Result<Applied> {
-        assume(cred, 0);
         let node = self.nodes.expect(id)?;
         let fd = self.nodes.fd(&node)?;
         let fd = fd.as_raw_fd();
-        let kept = (cred.privileges == Privileges::Keep)
-            .then(|| Capability::of(fd))
-            .flatten();
+        let keeps = cred.privileges == Privileges::Keep;
+        let kept = if keeps { Capability::of(fd) } else { None };
+        let written = with_rights(fd, cred, || self.write_all(fd, offset, data))?;
+        if let Some(kept) = kept {
+            kept.restore(fd)?;
+        }
+        Ok(Applied {
+            written,
+            ..Applied::default()
+        })
+    }
+
+    fn write_all(&self, fd: RawFd, offset: u64, data: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < data.len() {
             match sys::pwrite(fd, &data[written..], offset + written as u64) {
@@ -298,13 +306,7 @@ impl Applier<'_> {
                 Err(e) => return Err(e),
             }
         }
-        if let Some(kept) = kept {
-            kept.restore(fd)?;
-        }
-        Ok(Applied {
-            written,
-            ..Applied::default()
-        })
+        Ok(written)
     }
 }
 

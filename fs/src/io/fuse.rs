@@ -125,7 +125,7 @@ impl Filesystem for Adapter {
         let op = Op::SetAttr {
             id: id(ino),
             set,
-            cred: cred(req),
+            cred: self.writer(req, ino, size.is_some() && req.uid() != 0),
         };
         let ttl = self.service.ttl();
         let finish = move |result: Result<Done, i32>| match result {
@@ -326,16 +326,13 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut cred = cred(req);
         // Pages of a shared mapping are written back when the kernel likes: no sync is due.
         let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        cred.privileges = if from_cache {
-            Privileges::Keep
-        } else if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-            Privileges::Drop
-        } else {
-            Privileges::AsRoot
-        };
+        let drops = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let mut cred = self.writer(req, ino, drops && !from_cache);
+        if from_cache {
+            cred.privileges = Privileges::Keep;
+        }
         let durability = match flags.0 & libc::O_SYNC {
             _ if from_cache => Durability::Memory,
             0 => Durability::Memory,
@@ -671,7 +668,7 @@ impl Filesystem for Adapter {
             mode,
             offset,
             len: length,
-            cred: cred(req),
+            cred: self.writer(req, ino, req.uid() != 0),
         };
         self.change_empty(&op, reply);
     }

@@ -34,7 +34,7 @@ thread_local! {
 
 /// Acts as the caller of an operation from here on, in this thread.
 pub(crate) fn assume(cred: Cred, umask: u32) {
-    let keeps_setid = cred.privileges != Privileges::Drop;
+    let keeps_setid = !matches!(cred.privileges, Privileges::Drop | Privileges::DropAsMember);
     switch(Identity {
         uid: cred.uid,
         gid: cred.gid,

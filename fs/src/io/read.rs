@@ -33,6 +33,11 @@ impl Volume {
         sys::fstat(self.nodes.fd(&node)?.as_raw_fd())
     }
 
+    pub(crate) fn mode(&self, id: FileId) -> io::Result<u32> {
+        let node = self.nodes.expect(id)?;
+        sys::mode_of(self.nodes.fd(&node)?.as_raw_fd())
+    }
+
     pub(crate) fn read(&self, id: FileId, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let node = self.nodes.expect(id)?;
         let fd = self.nodes.fd(&node)?;

@@ -349,6 +349,16 @@ pub(crate) fn get_flags(fd: RawFd) -> io::Result<u32> {
     Ok(flags.cast_unsigned())
 }
 
+/// Mode bits alone; asking for times too would make the next write dirty the inode.
+pub(crate) fn mode_of(fd: RawFd) -> io::Result<u32> {
+    // SAFETY: `statx` is plain data for which zero is a value; the kernel fills it.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH;
+    // SAFETY: the name is a C string, the structure is valid for writes.
+    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_MODE, &raw mut stat) })?;
+    Ok(stat.stx_mode.into())
+}
+
 /// Whether the inode is immutable, and whether it is append-only.
 pub(crate) fn protection(fd: RawFd) -> io::Result<(bool, bool)> {
     // SAFETY: `statx` is plain data for which zero is a value; the kernel fills it.

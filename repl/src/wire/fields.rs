@@ -67,7 +67,8 @@ pub(super) fn get_cred(r: &mut Reader<'_>) -> Result<Cred, WireError> {
     let privileges = match r.u8()? {
         0 => Privileges::AsRoot,
         1 => Privileges::Drop,
-        2 => Privileges::Keep,
+        2 => Privileges::DropAsMember,
+        3 => Privileges::Keep,
         v => {
             return Err(WireError::BadValue {
                 field: "privileges",

@@ -6,7 +6,27 @@ use super::super::sys;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::RawFd;
-use tandem_repl::op::{AttrSet, Cred, TimeSet, Timespec};
+use tandem_repl::op::{AttrSet, Cred, Privileges, TimeSet, Timespec};
+
+/// Does what may clear set-id bits, with the caller's rights, and gives back what stays.
+pub(super) fn with_rights<T>(
+    fd: RawFd,
+    cred: Cred,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    assume(cred, 0);
+    if cred.privileges != Privileges::DropAsMember {
+        return work();
+    }
+    let before = sys::mode_of(fd)?;
+    let result = work();
+    let after = sys::mode_of(fd)?;
+    if before & libc::S_ISGID != 0 && after & libc::S_ISGID == 0 {
+        assume_root();
+        sys::fchmod(fd, (after & 0o7777) | libc::S_ISGID)?;
+    }
+    result
+}
 
 /// A file's capability, which every `pwrite` takes away and a store through a mapping does not.
 pub(super) struct Capability(Vec<u8>);
@@ -41,8 +61,7 @@ pub(super) fn fallocate(fd: RawFd, mode: i32, offset: u64, len: u64) -> io::Resu
 /// kernel has decided who may; size is set with the caller's rights for quota and for those bits.
 pub(super) fn set_attr(fd: RawFd, node: &Node, set: &AttrSet, cred: Cred) -> io::Result<()> {
     if let Some(size) = set.size {
-        assume(cred, 0);
-        sys::ftruncate(fd, size)?;
+        with_rights(fd, cred, || sys::ftruncate(fd, size))?;
     }
     assume_root();
     if set.uid.is_some() || set.gid.is_some() {
