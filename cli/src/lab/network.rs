@@ -68,6 +68,11 @@ pub(crate) fn make_bridge(hub: &Init, mtu: u32) -> Result<()> {
                 .add(LinkBridge::new(BRIDGE).mtu(mtu).build())
                 .execute()
                 .await?;
+            // A switch has no firewall. Where the kernel has bridge filtering built in, each frame
+            // would pass the host's tables three times. Absent elsewhere, so no error.
+            for table in ["iptables", "ip6tables", "arptables"] {
+                let _ = std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{table}"), "0");
+            }
             Ok(())
         })
         .with_context(|| format!("make the bridge (MTU {mtu})"))

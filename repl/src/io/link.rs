@@ -30,13 +30,11 @@ const MAX_CONNECTIONS: usize = 16;
 /// Datagrams per segmented send. Ten of 6,500 bytes fit the 64 KiB the kernel takes at once.
 const MAX_SEGMENTS: usize = 10;
 
-/// What came of received packets.
+/// What came of received packets, beside bytes of the stream.
 pub(super) enum LinkEvent {
     /// The stream stands, the peer is who it should be. Greet it.
     Up,
     Down(String),
-    /// Bytes of the stream, in order.
-    Data(Vec<u8>),
 }
 
 struct Conn {
@@ -115,13 +113,15 @@ impl Link {
         }
     }
 
-    /// Feeds what one receive call returned, then everything that follows from it.
+    /// Feeds what one receive call returned, then everything that follows from it. Bytes of the
+    /// current session's stream are appended to `rx`; a new session empties it first.
     pub(super) fn receive(
         &mut self,
         now: Instant,
         meta: &RecvMeta,
         data: &[u8],
         events: &mut Vec<LinkEvent>,
+        rx: &mut Vec<u8>,
     ) {
         let ecn = meta
             .ecn
@@ -164,17 +164,22 @@ impl Link {
                 None => {}
             }
         }
-        self.pump(now, events);
+        self.pump(now, events, rx);
     }
 
     /// Lets timers fire.
-    pub(super) fn on_timeout(&mut self, now: Instant, events: &mut Vec<LinkEvent>) {
+    pub(super) fn on_timeout(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<LinkEvent>,
+        rx: &mut Vec<u8>,
+    ) {
         for conn in &mut self.conns {
             if conn.inner.poll_timeout().is_some_and(|at| at <= now) {
                 conn.inner.handle_timeout(now);
             }
         }
-        self.pump(now, events);
+        self.pump(now, events, rx);
     }
 
     /// When a timer wants to fire.
@@ -185,10 +190,10 @@ impl Link {
             .min()
     }
 
-    fn pump(&mut self, now: Instant, events: &mut Vec<LinkEvent>) {
+    fn pump(&mut self, now: Instant, events: &mut Vec<LinkEvent>, rx: &mut Vec<u8>) {
         let mut index = 0;
         while index < self.conns.len() {
-            self.pump_events(index, now, events);
+            self.pump_events(index, now, events, rx);
             let conn = &mut self.conns[index];
             while let Some(event) = conn.inner.poll_endpoint_events() {
                 if let Some(event) = self.endpoint.handle_event(conn.handle, event) {
@@ -203,11 +208,22 @@ impl Link {
         }
     }
 
-    fn pump_events(&mut self, index: usize, now: Instant, events: &mut Vec<LinkEvent>) {
+    fn pump_events(
+        &mut self,
+        index: usize,
+        now: Instant,
+        events: &mut Vec<LinkEvent>,
+        rx: &mut Vec<u8>,
+    ) {
         while let Some(event) = self.conns[index].inner.poll() {
             let handle = self.conns[index].handle;
             match event {
-                Event::Connected => self.on_connected(index, now, events),
+                Event::Connected => {
+                    let begins = self.on_connected(index, now, events);
+                    if begins {
+                        rx.clear();
+                    }
+                }
                 Event::ConnectionLost { reason } => {
                     let reason = reason.to_string();
                     self.last_error = Some(reason.clone());
@@ -218,17 +234,20 @@ impl Link {
                 }
                 Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
                     let stream = self.conns[index].inner.streams().accept(Dir::Bi);
-                    self.adopt_stream(index, stream, now, events);
-                    self.read_stream(index, events);
+                    if self.adopt_stream(index, stream, now, events) {
+                        rx.clear();
+                    }
+                    self.read_stream(index, rx);
                 }
-                Event::Stream(StreamEvent::Readable { .. }) => self.read_stream(index, events),
+                Event::Stream(StreamEvent::Readable { .. }) => self.read_stream(index, rx),
                 Event::Stream(StreamEvent::Writable { .. }) => self.conns[index].push_backlog(),
                 _ => {}
             }
         }
     }
 
-    fn on_connected(&mut self, index: usize, now: Instant, events: &mut Vec<LinkEvent>) {
+    /// True if a new session stands.
+    fn on_connected(&mut self, index: usize, now: Instant, events: &mut Vec<LinkEvent>) -> bool {
         let conn = &mut self.conns[index];
         let identity = conn.inner.crypto_session().peer_identity();
         let chain = identity.and_then(|i| i.downcast::<Vec<CertificateDer<'static>>>().ok());
@@ -237,13 +256,14 @@ impl Link {
             conn.inner
                 .close(now, VarInt::from_u32(1), Bytes::from(why.clone()));
             self.last_error = Some(why);
-            return;
+            return false;
         }
         conn.verified = true;
         if self.dials {
             let stream = conn.inner.streams().open(Dir::Bi);
-            self.adopt_stream(index, stream, now, events);
+            return self.adopt_stream(index, stream, now, events);
         }
+        false
     }
 
     /// The session's stream stands: this connection replaces an older one.
@@ -253,10 +273,10 @@ impl Link {
         stream: Option<StreamId>,
         now: Instant,
         events: &mut Vec<LinkEvent>,
-    ) {
-        let Some(stream) = stream else { return };
+    ) -> bool {
+        let Some(stream) = stream else { return false };
         if self.conns[index].stream.is_some() || !self.conns[index].verified {
-            return;
+            return false;
         }
         self.conns[index].stream = Some(stream);
         let handle = self.conns[index].handle;
@@ -269,26 +289,23 @@ impl Link {
         }
         self.last_error = None;
         events.push(LinkEvent::Up);
+        true
     }
 
-    fn read_stream(&mut self, index: usize, events: &mut Vec<LinkEvent>) {
+    fn read_stream(&mut self, index: usize, rx: &mut Vec<u8>) {
         let conn = &mut self.conns[index];
         let Some(stream) = conn.stream.filter(|_| self.current == Some(conn.handle)) else {
             return;
         };
-        let mut data = Vec::new();
         let mut recv = conn.inner.recv_stream(stream);
         let Ok(mut chunks) = recv.read(true) else {
             return;
         };
         while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
-            data.extend_from_slice(&chunk.bytes);
+            rx.extend_from_slice(&chunk.bytes);
         }
         // Whether window updates are due is asked for at the next flush anyway.
         let _ = chunks.finalize();
-        if !data.is_empty() {
-            events.push(LinkEvent::Data(data));
-        }
     }
 
     /// Puts bytes on the stream of the current session. Returns false without a session.

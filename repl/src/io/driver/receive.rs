@@ -126,7 +126,11 @@ impl Shared {
             let batch = {
                 let mut core = self.lock();
                 let mut events = Vec::new();
-                core.link.receive(now, &meta[0], buffer, &mut events);
+                let Core { link, rx, .. } = &mut *core;
+                let had = rx.len();
+                link.receive(now, &meta[0], buffer, &mut events, rx);
+                let got = rx.len().saturating_sub(had) as u64;
+                self.metrics.received.fetch_add(got, Ordering::Relaxed);
                 if !core.link.is_full() {
                     self.room.notify_all();
                 }
@@ -153,22 +157,14 @@ impl Shared {
         for event in link_events {
             match event {
                 LinkEvent::Up => {
-                    core.rx.clear();
                     core.session += 1;
                     core.greeted = false;
                     let hello = self.hello(&core.member);
                     self.send_control(core, &hello);
                 }
                 LinkEvent::Down(why) => {
-                    core.rx.clear();
                     core.greeted = false;
                     events.push(Event::Down(core.session, why));
-                }
-                LinkEvent::Data(bytes) => {
-                    self.metrics
-                        .received
-                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    core.rx.extend_from_slice(&bytes);
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! Sending threads never wake this one: it looks by itself, often while there is traffic, seldom
 //! otherwise. A packet lost after a pause is thus noticed at most [`IDLE`] late.
 
-use super::Shared;
+use super::{Core, Shared};
 use crate::limits::DIAL_INTERVAL;
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
             let mut events = Vec::new();
             let deadline = {
                 let mut core = shared.lock();
-                core.link.on_timeout(now, &mut events);
+                let Core { link, rx, .. } = &mut *core;
+                link.on_timeout(now, &mut events, rx);
                 core.link.dial(now, DIAL_INTERVAL);
                 core.link.flush(now);
                 if !core.link.is_full() {
