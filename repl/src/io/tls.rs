@@ -127,7 +127,7 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
 /// larger ones are refused by the kernel and would count as lost.
 fn transport(idle: Duration) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(10));
+    acks.ack_eliciting_threshold(VarInt::from_u32(40));
     acks.max_ack_delay(Some(Duration::from_millis(2)));
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(6500).interval(Duration::from_secs(60));
