@@ -7,6 +7,7 @@
 pub mod acl;
 pub mod cluster;
 pub mod concurrent;
+pub mod frames;
 pub mod generate;
 pub mod model;
 pub mod ops;
