@@ -9,10 +9,11 @@ use tandem_tests::generate::{Features, Generator};
 use tandem_tests::model::Arena;
 use tandem_tests::rng::Rng;
 use tandem_tests::scratch::{Place, Scratch, open_dir, subdir};
-use tandem_tests::{concurrent, posix, sys};
+use tandem_tests::{concurrent, load, posix, sys};
 
 const USAGE: &str = "usage: inside posix DIR [FILTER] | model DIR SEED RUNS STEPS | \
-                     concurrent DIR SEED CASE | sync DIR";
+                     concurrent DIR SEED CASE | sync DIR | \
+                     load DIR LOGS";
 
 /// What a replicated directory has. Files without a name are asked for by the table of cases.
 const FEATURES: Features = Features {
@@ -48,6 +49,7 @@ fn run(words: &[&str]) -> Result<(), String> {
     };
     match (*what, rest) {
         ("sync", []) => sys::syncfs(&dir).map_err(|error| format!("syncfs: {error}")),
+        ("load", [logs]) => load::run(&dir, Path::new(logs)),
         ("posix", filter) => {
             let filter = filter.first().copied().unwrap_or("");
             let bare = Scratch::new().map_err(text)?;

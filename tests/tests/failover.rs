@@ -1,0 +1,284 @@
+//! What happens to an application and its data when a node, the link, a daemon or a disk fails, or
+//! the operator stops a node, all of it while the application writes.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed set-up ends the test, with its line"
+)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tandem_tests::cluster::{Cluster, Node, binary};
+use tandem_tests::load::WRITERS;
+use tandem_tests::running::{Filler, Load};
+
+/// The default, which the labs here have.
+const STALL_LIMIT: Duration = Duration::from_secs(3);
+/// How long the nodes may take to notice what needs no waiting.
+const NOTICE: Duration = Duration::from_secs(2);
+
+fn cluster(test: &str, more: &[&str]) -> Option<Cluster> {
+    let binary = binary(test)?;
+    Some(Cluster::up(binary, env!("CARGO_BIN_EXE_inside"), more).unwrap())
+}
+
+fn is(nodes: &[Node], name: &str, state: &str) -> bool {
+    nodes.iter().any(|n| n.name == name && n.state == state)
+}
+
+fn becomes(cluster: &Cluster, name: &str, state: &str, limit: Duration) {
+    let what = format!("{name} is {state}");
+    cluster
+        .wait_until(&what, limit, |nodes| is(nodes, name, state))
+        .unwrap();
+}
+
+fn reason(cluster: &Cluster, name: &str) -> String {
+    cluster.node(name).unwrap().reason.unwrap_or_default()
+}
+
+#[test]
+fn after_the_loss_of_a_node_everything_acknowledged_is_on_the_other() {
+    let Some(cluster) = cluster("the loss of a node", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    load.goes_on(300).unwrap();
+    cluster.lab("kill", &["node1"]).unwrap();
+    load.wait().unwrap();
+    becomes(&cluster, "node2", "WAIT", STALL_LIMIT + NOTICE);
+    cluster.tandem("node2", &["prim"]).unwrap();
+    becomes(&cluster, "node2", "ALONE", NOTICE);
+    load.is_found(&cluster.mount_path("node2").unwrap())
+        .unwrap();
+    load.is_found(&cluster.node("node2").unwrap().replica)
+        .unwrap();
+    let mut next = Load::start(&cluster, "node2").unwrap();
+    next.end().unwrap();
+}
+
+#[test]
+fn a_cut_link_stalls_the_application_no_longer_than_promised() {
+    let Some(cluster) = cluster("a cut link", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    cluster.lab("cut", &["node1", "node2"]).unwrap();
+    let limit = STALL_LIMIT + Duration::from_secs(1);
+    becomes(&cluster, "node1", "ALONE", limit);
+    load.goes_on(200).unwrap();
+    becomes(&cluster, "node2", "WAIT", limit);
+    assert!(reason(&cluster, "node1").contains("node2"));
+    assert!(reason(&cluster, "node2").contains("node1"));
+    load.end().unwrap();
+    let longest = load.longest().unwrap();
+    println!("longest stall {longest:?}");
+    assert!(
+        longest < STALL_LIMIT + Duration::from_secs(2),
+        "{longest:?}"
+    );
+    load.is_found(&cluster.node("node1").unwrap().replica)
+        .unwrap();
+}
+
+#[test]
+fn a_short_stall_limit_is_kept_too() {
+    let Some(cluster) = cluster("a short stall limit", &["--stall-limit", "1s"]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    cluster.lab("cut", &["node1", "node2"]).unwrap();
+    becomes(&cluster, "node1", "ALONE", Duration::from_secs(2));
+    load.goes_on(200).unwrap();
+    load.end().unwrap();
+    let longest = load.longest().unwrap();
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
+}
+
+#[test]
+fn the_serving_node_stops_under_load_and_the_other_has_everything() {
+    let Some(cluster) = cluster("a stop of the serving node", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    let started = Instant::now();
+    cluster.tandem("node1", &["stop"]).unwrap();
+    becomes(&cluster, "node1", "STOP", Duration::from_secs(15));
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    load.wait().unwrap();
+    cluster.tandem("node2", &["prim"]).unwrap();
+    load.is_found(&cluster.mount_path("node2").unwrap())
+        .unwrap();
+    cluster.replicas_are_equal("node2").unwrap();
+}
+
+#[test]
+fn the_following_node_stops_under_load_and_nobody_notices() {
+    let Some(cluster) = cluster("a stop of the following node", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    cluster.tandem("node2", &["stop"]).unwrap();
+    becomes(&cluster, "node1", "ALONE", NOTICE);
+    becomes(&cluster, "node2", "STOP", Duration::from_secs(15));
+    load.goes_on(200).unwrap();
+    load.end().unwrap();
+    let longest = load.longest().unwrap();
+    println!("longest stall {longest:?}");
+    assert!(longest < Duration::from_secs(2), "not at once: {longest:?}");
+    let why = reason(&cluster, "node1");
+    assert!(why.contains("peer-left"), "{why}");
+}
+
+#[test]
+fn the_following_daemon_dies_and_the_application_goes_on() {
+    let Some(cluster) = cluster("the death of the following daemon", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    kill_daemon(&cluster, "node2");
+    becomes(
+        &cluster,
+        "node1",
+        "ALONE",
+        STALL_LIMIT + Duration::from_secs(1),
+    );
+    load.goes_on(200).unwrap();
+    load.end().unwrap();
+    load.is_found(&cluster.node("node1").unwrap().replica)
+        .unwrap();
+    let longest = load.longest().unwrap();
+    assert!(
+        longest < STALL_LIMIT + Duration::from_secs(2),
+        "{longest:?}"
+    );
+}
+
+#[test]
+fn the_serving_daemon_dies_and_everything_acknowledged_is_on_the_other() {
+    let Some(cluster) = cluster("the death of the serving daemon", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    kill_daemon(&cluster, "node1");
+    load.wait().unwrap();
+    becomes(&cluster, "node2", "WAIT", STALL_LIMIT + NOTICE);
+    cluster.tandem("node2", &["prim"]).unwrap();
+    load.is_found(&cluster.mount_path("node2").unwrap())
+        .unwrap();
+}
+
+/// Kills the daemon of a node and nothing else.
+fn kill_daemon(cluster: &Cluster, node: &str) {
+    let text = cluster.tandem(node, &["status", "--json"]).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let pid = status["status"]["pid"].as_u64().unwrap().to_string();
+    cluster.exec(node, &["kill", "-KILL", &pid]).unwrap();
+    becomes(cluster, node, "STOP", NOTICE);
+}
+
+#[test]
+fn the_peers_full_disk_is_the_peers_trouble() {
+    let small = ["--disk-size", "128MiB"];
+    let Some(cluster) = cluster("the peer's full disk", &small) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    let _filler = Filler::new(&cluster.node_dir("node2").join("disk"), 0).unwrap();
+    becomes(&cluster, "node1", "ALONE", Duration::from_secs(20));
+    load.goes_on(200).unwrap();
+    load.end().unwrap();
+    let why = reason(&cluster, "node1");
+    assert!(why.contains("node2") && why.contains("No space"), "{why}");
+    let stale = "node2 waits and says that it is stale or why it failed";
+    cluster
+        .wait_until(stale, Duration::from_secs(5), |nodes| {
+            is(nodes, "node2", "WAIT")
+        })
+        .unwrap();
+    let why = reason(&cluster, "node2");
+    assert!(why.contains("No space") || why.contains("stale"), "{why}");
+    cluster.lab("kill", &["node1"]).unwrap();
+    let gone = |nodes: &[Node]| is(nodes, "node1", "DOWN");
+    cluster.wait_until("node1 is down", NOTICE, gone).unwrap();
+    let refused = cluster.tandem("node2", &["prim"]).unwrap_err();
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("(stale)"), "{refused}");
+}
+
+#[test]
+fn the_own_full_disk_is_told_to_the_application_and_to_nobody_else() {
+    let small = ["--disk-size", "128MiB"];
+    let Some(cluster) = cluster("the own full disk", &small) else {
+        return;
+    };
+    let mount = cluster.node("node1").unwrap().mount;
+    cluster
+        .exec("node1", &["mkdir", &format!("{mount}/dir")])
+        .unwrap();
+    let filler = Filler::new(&cluster.node_dir("node1").join("disk"), 1 << 20).unwrap();
+    let fill = format!(
+        "for n in $(seq 40); do head -c 65536 /dev/urandom >{mount}/dir/$n || exit 7; done"
+    );
+    let full = cluster.exec("node1", &["sh", "-c", &fill]).unwrap_err();
+    let full = format!("{full:#}");
+    assert!(full.contains("No space left"), "{full}");
+    let nodes = cluster.status().unwrap();
+    assert!(
+        is(&nodes, "node1", "PRIM") && is(&nodes, "node2", "SECOND"),
+        "{nodes:?}"
+    );
+    cluster.replicas_are_equal("node1").unwrap();
+    drop(filler);
+    let again = format!("echo again >{mount}/dir/again");
+    cluster.exec("node1", &["sh", "-c", &again]).unwrap();
+    cluster.replicas_are_equal("node1").unwrap();
+}
+
+#[test]
+fn with_durable_acknowledgements_the_application_works_and_fails_over() {
+    let durable = ["--ack", "durable"];
+    let Some(cluster) = cluster("durable acknowledgements", &durable) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    load.end().unwrap();
+    cluster.replicas_are_equal("node1").unwrap();
+    load.is_found(&cluster.mount_path("node2").unwrap())
+        .unwrap();
+    assert_eq!(load.told().unwrap().len(), WRITERS);
+}
+
+#[test]
+fn a_stop_gives_the_plain_directory_back_as_it_was() {
+    let Some(cluster) = cluster("the directory after a stop", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    load.end().unwrap();
+    cluster.replicas_are_equal("node1").unwrap();
+    let mount = cluster.node("node1").unwrap().mount;
+    let list = format!("cd {mount} && find . -type f -exec md5sum {{}} + | sort && find . | sort");
+    for node in ["node2", "node1"] {
+        let kind = || {
+            cluster
+                .exec(node, &["stat", "-f", "-c", "%T", &mount])
+                .unwrap()
+        };
+        let before = cluster.exec(node, &["sh", "-c", &list]).unwrap();
+        assert!(kind().contains("fuse"), "{}", kind());
+        cluster.tandem(node, &["stop"]).unwrap();
+        becomes(&cluster, node, "STOP", Duration::from_secs(15));
+        let table = cluster
+            .exec(node, &["cat", "/proc/self/mountinfo"])
+            .unwrap();
+        assert!(!table.contains("fuse.tandem"), "{table}");
+        assert!(kind().contains("ext"), "{}", kind());
+        assert_eq!(cluster.exec(node, &["sh", "-c", &list]).unwrap(), before);
+        load.is_found(Path::new(&cluster.mount_path(node).unwrap()))
+            .unwrap();
+        let write = format!("echo plain >{mount}/plain && rm {mount}/plain");
+        cluster.exec(node, &["sh", "-c", &write]).unwrap();
+    }
+}
