@@ -62,7 +62,6 @@ pub fn run(dir: &OwnedFd, logs: &Path) -> Result<(), String> {
         let written = inside(dir, || {
             sys::mkdir(&name, 0o700)?;
             sys::chdir(&name)?;
-            sys::chdir(&name)?;
             write_on(&mut log)
         });
         written.map_err(|error| {
