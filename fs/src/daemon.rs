@@ -159,8 +159,8 @@ fn send_times_in_background(service: &Arc<Service>) -> Result<(), DaemonError> {
     spawned.map(|_| ()).map_err(DaemonError::Thread)
 }
 
-/// Returns when the driver says so, or after a signal to end has been turned into a clean stop. A stop
-/// that is refused because the set is just changing is repeated.
+/// Returns when the driver says so, or after a signal to end has been turned into a clean stop. A
+/// stop that is refused because the set is just changing is repeated.
 fn wait_for_end(daemon: &Daemon, exit: &Receiver<()>, signals: &Signals) {
     let mut ending = false;
     loop {

@@ -2,13 +2,14 @@
 //! `RUN_DIR/MODULE.sock` (mode 0600, peer must be root).
 //!
 //! One connection carries any number of exchanges. Each message is one line of JSON; a request is
-//! `{"version":1,"request":…}`, an answer is an [`Answer`]. The failover manager and the command line
-//! use the same messages; a daemon refuses a version it does not know with
-//! [`Refusal`] code `version`.
+//! `{"version":1,"request":…}`, an answer is an [`Answer`]. The failover manager and the command
+//! line use the same messages; a daemon refuses a version it does not know with [`Refusal`] code
+//! `version`.
 
 use serde::{Deserialize, Serialize};
 
-/// Version of these messages. Raised when a message changes its meaning; fields may be added freely.
+/// Version of these messages. Raised when a message changes its meaning; fields may be added
+/// freely.
 pub const CONTROL_VERSION: u32 = 1;
 
 /// Longest control line accepted, bytes.
@@ -27,7 +28,8 @@ pub struct Envelope {
 pub enum Request {
     /// Report [`Status`]. Never waits.
     Status,
-    /// Serve from this node. Refused where the record does not prove the replica current, unless `force`.
+    /// Serve from this node. Refused where the record does not prove the replica current, unless
+    /// `force`.
     Prim { force: bool },
     /// Follow the peer: read-only here, operations of the serving peer are applied.
     Second,

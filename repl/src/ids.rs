@@ -1,4 +1,5 @@
-//! Identifiers as types, so that a file cannot be taken for an epoch nor a sequence number for a size.
+//! Identifiers as types, so that a file cannot be taken for an epoch nor a sequence number for a
+//! size.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

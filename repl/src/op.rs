@@ -7,14 +7,27 @@
 
 use crate::ids::FileId;
 
+/// What happens to set-id bits and file capabilities when a file is written or truncated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Privileges {
+    /// As the local file system does for root.
+    #[default]
+    AsRoot,
+    /// The caller lacks `CAP_FSETID`: set-id bits go as well.
+    Drop,
+    /// The same, but the caller belongs to the file's group, so a set-group-id bit without group
+    /// execution stays.
+    DropAsMember,
+    /// A page that was stored through a mapping: nothing goes.
+    Keep,
+}
+
 /// Whose rights an operation is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Cred {
     pub uid: u32,
     pub gid: u32,
-    /// The caller may not keep set-user-id bits (it lacks `CAP_FSETID`): they are cleared as a
-    /// local file system would.
-    pub drop_privileges: bool,
+    pub privileges: Privileges,
 }
 
 /// Seconds and nanoseconds since 1970, seconds may be negative.

@@ -5,6 +5,11 @@ use std::path::{Component, Path, PathBuf};
 
 /// Longest file, in lines.
 const FILE_LINES: usize = 400;
+/// Files that may be longer, each with the reason.
+const LONG_FILES: &[(&str, &str)] = &[(
+    "fs/src/io/fuse.rs",
+    "one trait of forty methods, which cannot be divided",
+)];
 /// Longest line, in characters.
 const LINE_CHARS: usize = 100;
 
@@ -110,7 +115,8 @@ fn finding(source: &Source, line: usize, what: &str) -> String {
 
 fn size(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();
-    if lines <= FILE_LINES {
+    let allowed = LONG_FILES.iter().any(|(path, _)| source.path == *path);
+    if lines <= FILE_LINES || allowed {
         return Vec::new();
     }
     vec![finding(

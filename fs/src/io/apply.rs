@@ -1,7 +1,12 @@
 //! One operation done to the underlying tree: the same code on the serving node and on its peer.
 //!
-//! The nodes differ in one thing only: on the serving node a new file's id comes from its handle, on
-//! the peer it comes with the operation.
+//! The nodes differ in one thing only: on the serving node a new file's id comes from its handle,
+//! on the peer it comes with the operation.
+
+mod attributes;
+
+pub(crate) use attributes::times_of;
+use attributes::{Capability, chmod, fallocate, set_attr, with_rights};
 
 use super::identity::{assume, assume_root};
 use super::nodes::{Node, Nodes};
@@ -11,7 +16,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use tandem_repl::ids::FileId;
-use tandem_repl::op::{AttrSet, Cred, Kind, Op, TimeSet, Timespec};
+use tandem_repl::op::{AttrSet, Cred, Kind, Op, Privileges};
 
 /// Whose ids a table holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +67,7 @@ impl Applier<'_> {
                 // The kernel has settled the mode already, set-group-id bit included.
                 assume(
                     Cred {
-                        drop_privileges: false,
+                        privileges: Privileges::AsRoot,
                         ..cred
                     },
                     umask,
@@ -100,40 +105,11 @@ impl Applier<'_> {
                 offset,
                 len,
                 cred,
-            } => {
-                assume(cred, 0);
-                self.on_node(id, |fd, _| fallocate(fd, mode, offset, len))
-            }
-            Op::SetAttr { id, set, cred } => {
-                let mut stat = None;
-                let mut applied = self.on_node(id, |fd, node| {
-                    set_attr(fd, node, &set, cred)?;
-                    if self.ids == Ids::Own {
-                        stat = Some(sys::fstat(fd)?);
-                    }
-                    Ok(())
-                })?;
-                applied.stat = stat;
-                Ok(applied)
-            }
-            Op::SetXattr {
-                id,
-                name,
-                value,
-                flags,
-                clear_setgid,
-            } => {
-                assume_root();
-                let name = cstring(name)?;
-                self.on_node(id, |fd, node| {
-                    sys::setxattr(fd, &name, value, flags)?;
-                    if clear_setgid {
-                        let mode = sys::fstat(fd)?.st_mode & 0o7777;
-                        chmod(fd, node, mode & !libc::S_ISGID)?;
-                    }
-                    Ok(())
-                })
-            }
+            } => self.on_node(id, |fd, _| {
+                with_rights(fd, cred, || fallocate(fd, mode, offset, len))
+            }),
+            Op::SetAttr { id, set, cred } => self.set_attributes(id, &set, cred),
+            Op::SetXattr { .. } => self.set_xattr(op),
             Op::RemoveXattr { id, name } => {
                 assume_root();
                 let name = cstring(name)?;
@@ -152,6 +128,42 @@ impl Applier<'_> {
             }
             Op::Fsync { .. } | Op::SyncAll => Ok(Applied::default()),
         }
+    }
+
+    fn set_attributes(&self, id: FileId, set: &AttrSet, cred: Cred) -> io::Result<Applied> {
+        let mut stat = None;
+        let mut applied = self.on_node(id, |fd, node| {
+            set_attr(fd, node, set, cred)?;
+            if self.ids == Ids::Own {
+                stat = Some(sys::fstat(fd)?);
+            }
+            Ok(())
+        })?;
+        applied.stat = stat;
+        Ok(applied)
+    }
+
+    fn set_xattr(&self, op: &Op<'_>) -> io::Result<Applied> {
+        let Op::SetXattr {
+            id,
+            name,
+            value,
+            flags,
+            clear_setgid,
+        } = *op
+        else {
+            return Ok(Applied::default());
+        };
+        assume_root();
+        let name = cstring(name)?;
+        self.on_node(id, |fd, node| {
+            sys::setxattr(fd, &name, value, flags)?;
+            if clear_setgid {
+                let mode = sys::fstat(fd)?.st_mode & 0o7777;
+                chmod(fd, node, mode & !libc::S_ISGID)?;
+            }
+            Ok(())
+        })
     }
 
     fn dir(&self, id: FileId) -> io::Result<Arc<OwnedFd>> {
@@ -267,10 +279,22 @@ impl Applier<'_> {
     }
 
     fn write(&self, id: FileId, offset: u64, data: &[u8], cred: Cred) -> io::Result<Applied> {
-        assume(cred, 0);
         let node = self.nodes.expect(id)?;
         let fd = self.nodes.fd(&node)?;
         let fd = fd.as_raw_fd();
+        let keeps = cred.privileges == Privileges::Keep;
+        let kept = if keeps { Capability::of(fd) } else { None };
+        let written = with_rights(fd, cred, || self.write_all(fd, offset, data))?;
+        if let Some(kept) = kept {
+            kept.restore(fd)?;
+        }
+        Ok(Applied {
+            written,
+            ..Applied::default()
+        })
+    }
+
+    fn write_all(&self, fd: RawFd, offset: u64, data: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < data.len() {
             match sys::pwrite(fd, &data[written..], offset + written as u64) {
@@ -282,16 +306,7 @@ impl Applier<'_> {
                 Err(e) => return Err(e),
             }
         }
-        if self.ids == Ids::Peers {
-            return Ok(Applied {
-                written,
-                ..Applied::default()
-            });
-        }
-        Ok(Applied {
-            written,
-            ..Applied::default()
-        })
+        Ok(written)
     }
 }
 
@@ -309,75 +324,4 @@ fn make_entry(dir: RawFd, name: &CStr, kind: Kind<'_>, mode: u32) -> io::Result<
         }
     }
     Ok(None)
-}
-
-/// Allocates. A file system that runs full halfway may have grown the file; then it is cut back, because
-/// a refused operation leaves both replicas as they were.
-fn fallocate(fd: RawFd, mode: i32, offset: u64, len: u64) -> io::Result<()> {
-    let before = sys::fstat(fd)?.st_size;
-    sys::fallocate(fd, mode, offset, len).inspect_err(|_| {
-        if sys::fstat(fd).is_ok_and(|s| s.st_size != before) {
-            let _ = sys::ftruncate(fd, before.cast_unsigned());
-        }
-    })
-}
-
-/// Size first (it may clear set-user-id bits), then owner (so may this), then mode, then times. The
-/// kernel has decided who may; size is set with the caller's rights for quota and for those bits.
-fn set_attr(fd: RawFd, node: &Node, set: &AttrSet, cred: Cred) -> io::Result<()> {
-    if let Some(size) = set.size {
-        assume(cred, 0);
-        sys::ftruncate(fd, size)?;
-    }
-    assume_root();
-    if set.uid.is_some() || set.gid.is_some() {
-        sys::fchown(fd, set.uid, set.gid)?;
-    }
-    if let Some(mode) = set.mode {
-        chmod(fd, node, mode & 0o7777)?;
-    }
-    if set.atime != TimeSet::Keep || set.mtime != TimeSet::Keep {
-        sys::utimens(fd, &[timespec(set.atime), timespec(set.mtime)])?;
-    }
-    Ok(())
-}
-
-fn chmod(fd: RawFd, node: &Node, mode: u32) -> io::Result<()> {
-    if node.is_file() || node.is_dir() {
-        sys::fchmod(fd, mode)
-    } else {
-        sys::chmod_path_fd(fd, mode)
-    }
-}
-
-fn timespec(set: TimeSet) -> libc::timespec {
-    match set {
-        TimeSet::Keep => libc::timespec {
-            tv_sec: 0,
-            tv_nsec: libc::UTIME_OMIT,
-        },
-        TimeSet::Now => libc::timespec {
-            tv_sec: 0,
-            tv_nsec: libc::UTIME_NOW,
-        },
-        TimeSet::To(t) => libc::timespec {
-            tv_sec: t.sec,
-            tv_nsec: t.nsec.into(),
-        },
-    }
-}
-
-/// The times of a file as an operation that sets them.
-pub(crate) fn times_of(stat: &libc::stat) -> AttrSet {
-    let time = |sec: i64, nsec: i64| {
-        TimeSet::To(Timespec {
-            sec,
-            nsec: nsec as u32,
-        })
-    };
-    AttrSet {
-        atime: time(stat.st_atime, stat.st_atime_nsec),
-        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
-        ..AttrSet::default()
-    }
 }

@@ -1,8 +1,8 @@
 //! A digest of a whole tree: names, types, modes, owners, sizes, times of files, links, extended
 //! attributes, bytes. Equal digests mean equal replicas.
 //!
-//! Times of directories are left out: they change when a directory is made ready for replication, and
-//! the serving node sends its own with the first operation on each.
+//! Times of directories are left out: they change when a directory is made ready for replication,
+//! and the serving node sends its own with the first operation on each.
 
 use super::sys;
 use std::collections::HashMap;

@@ -23,12 +23,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tandem_repl::ids::FileId;
 use tandem_repl::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
-use tandem_repl::op::{AttrSet, Durability, Kind, Op};
+use tandem_repl::op::{AttrSet, Durability, Kind, Op, Privileges};
 
 /// Handles carry generations, so ids are never used again for another file.
 const GENERATION: Generation = Generation(1);
-/// How long the kernel may believe that a name does not exist. Unlike what exists, such knowledge cannot
-/// be taken back when this node stops serving.
+/// How long the kernel may believe that a name does not exist. Unlike what exists, such knowledge
+/// cannot be taken back when this node stops serving.
 const NOTHING_TTL: Duration = Duration::from_secs(1);
 /// Background requests (read-ahead, page write-back) the kernel may have under way.
 const MAX_BACKGROUND: u16 = 64;
@@ -125,7 +125,7 @@ impl Filesystem for Adapter {
         let op = Op::SetAttr {
             id: id(ino),
             set,
-            cred: cred(req),
+            cred: self.writer(req, ino, size.is_some() && req.uid() != 0),
         };
         let ttl = self.service.ttl();
         let finish = move |result: Result<Done, i32>| match result {
@@ -326,10 +326,13 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut cred = cred(req);
-        cred.drop_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         // Pages of a shared mapping are written back when the kernel likes: no sync is due.
         let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let drops = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let mut cred = self.writer(req, ino, drops && !from_cache);
+        if from_cache {
+            cred.privileges = Privileges::Keep;
+        }
         let durability = match flags.0 & libc::O_SYNC {
             _ if from_cache => Durability::Memory,
             0 => Durability::Memory,
@@ -459,7 +462,8 @@ impl Filesystem for Adapter {
         });
         match read {
             Ok(()) => reply.ok(),
-            // What was given counts as references, so it must arrive; the error comes with the next.
+            // What was given counts as references, so it must arrive; the error comes with the
+            // next.
             Err(_) if given > 0 => reply.ok(),
             Err(e) => reply.error(fail(&e)),
         }
@@ -664,7 +668,7 @@ impl Filesystem for Adapter {
             mode,
             offset,
             len: length,
-            cred: cred(req),
+            cred: self.writer(req, ino, req.uid() != 0),
         };
         self.change_empty(&op, reply);
     }

@@ -1,16 +1,17 @@
 //! Whose rights a thread acts with.
 //!
-//! What an application creates must get its owner, group, default ACL and quota charge as on a local
-//! file system, so the creating call is made with the caller's file system identity and umask. What
-//! the kernel has already checked (it runs with `default_permissions`) is not checked again here: the
-//! thread keeps the capabilities that override permission checks. It does not keep `CAP_FSETID` where
-//! the caller lacks it, so that set-user-id bits are cleared by the local file system itself.
+//! What an application creates must get its owner, group, default ACL and quota charge as on a
+//! local file system, so the creating call is made with the caller's file system identity and
+//! umask. What the kernel has already checked (it runs with `default_permissions`) is not checked
+//! again here: the thread keeps the capabilities that override permission checks. It does not
+//! keep `CAP_FSETID` where the caller lacks it, so that set-user-id bits are cleared by the local
+//! file system itself.
 //!
 //! Identity is per thread and kept until the next operation needs another, so that a run of
 //! operations of one user costs no system call.
 
 use std::cell::Cell;
-use tandem_repl::op::Cred;
+use tandem_repl::op::{Cred, Privileges};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
@@ -33,7 +34,7 @@ thread_local! {
 
 /// Acts as the caller of an operation from here on, in this thread.
 pub(crate) fn assume(cred: Cred, umask: u32) {
-    let keeps_setid = !cred.drop_privileges;
+    let keeps_setid = !matches!(cred.privileges, Privileges::Drop | Privileges::DropAsMember);
     switch(Identity {
         uid: cred.uid,
         gid: cred.gid,

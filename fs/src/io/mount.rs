@@ -19,7 +19,10 @@ pub enum MountError {
     Directory { path: PathBuf, source: io::Error },
     #[error("{}: not a directory; replicate the directory that holds it", path.display())]
     NotADirectory { path: PathBuf },
-    #[error("{}: already covered by a replicated directory; is the module running?", path.display())]
+    #[error(
+        "{}: already covered by a replicated directory; is the module running?",
+        path.display()
+    )]
     AlreadyMounted { path: PathBuf },
     #[error(
         "{}: the file system mounted at {} lies inside and would not be replicated; unmount it, \
@@ -160,7 +163,8 @@ impl Mounted {
         Ok((mounted, notifier))
     }
 
-    /// Uncovers the directory. Files still open through it go on to be served until they are closed.
+    /// Uncovers the directory. Files still open through it go on to be served until they are
+    /// closed.
     pub(crate) fn stop(&mut self) {
         let Ok(target) = path_cstring(&self.path) else {
             return;

@@ -27,7 +27,8 @@ pub(crate) struct Node {
     /// Held from a change of this file's content or attributes until it is on the stream, so that
     /// both nodes do overlapping changes in the same order (I9).
     pub(crate) order: Mutex<()>,
-    /// Its times have changed since the peer was told them; it is listed in [`super::times::Times`].
+    /// Its times have changed since the peer was told them; it is listed in
+    /// [`super::times::Times`].
     pub(crate) touched: AtomicBool,
     state: Mutex<NodeState>,
 }
@@ -210,7 +211,8 @@ impl Nodes {
         }
     }
 
-    /// A descriptor for reading, writing and attributes; for what cannot be opened, an `O_PATH` one.
+    /// A descriptor for reading, writing and attributes; for what cannot be opened, an `O_PATH`
+    /// one.
     pub(crate) fn fd(&self, node: &Node) -> io::Result<Arc<OwnedFd>> {
         if let Some(fd) = &node.state().fd {
             return Ok(fd.clone());

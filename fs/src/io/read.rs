@@ -33,6 +33,11 @@ impl Volume {
         sys::fstat(self.nodes.fd(&node)?.as_raw_fd())
     }
 
+    pub(crate) fn mode(&self, id: FileId) -> io::Result<u32> {
+        let node = self.nodes.expect(id)?;
+        sys::mode_of(self.nodes.fd(&node)?.as_raw_fd())
+    }
+
     pub(crate) fn read(&self, id: FileId, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let node = self.nodes.expect(id)?;
         let fd = self.nodes.fd(&node)?;
@@ -109,8 +114,8 @@ impl Volume {
         self.direct.iter().any(|p| pattern::matches(p, &path))
     }
 
-    /// Makes the kernel forget what it cached while this node served. Called from the director, which
-    /// serves no request: the kernel may wait here for requests under way.
+    /// Makes the kernel forget what it cached while this node served. Called from the director,
+    /// which serves no request: the kernel may wait here for requests under way.
     pub(crate) fn drop_kernel_caches(&self) {
         let Some(notifier) = self.notifier.get() else {
             return;
@@ -166,7 +171,8 @@ impl Service {
             coherent
         });
         let opening = Opening {
-            flags,
+            writes: flags & libc::O_ACCMODE != libc::O_RDONLY,
+            direct: flags & libc::O_DIRECT != 0,
             serving: period.is_some(),
             named_direct: volume.named_direct(&node),
             coherent,

@@ -1,6 +1,6 @@
-//! Listing directories. The kernel is told that directories need no opening, which saves two requests
-//! per listing that it answers from its own cache; so a request names nothing but directory and offset,
-//! and the descriptors are ours to keep. Entries come with attributes.
+//! Listing directories. The kernel is told that directories need no opening, which saves two
+//! requests per listing that it answers from its own cache; so a request names nothing but
+//! directory and offset, and the descriptors are ours to keep. Entries come with attributes.
 
 use super::nodes::{Node, Nodes};
 use super::sys;

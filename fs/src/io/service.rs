@@ -1,9 +1,9 @@
-//! The module's directories in service: every change passes here, is done to the underlying tree and
-//! put on the stream; every operation of the peer arrives here.
+//! The module's directories in service: every change passes here, is done to the underlying tree
+//! and put on the stream; every operation of the peer arrives here.
 //!
-//! Data's way of a change: gate → order of the file → done here → stream (binding, operation, times)
-//! → the peer's answer → the application's answer. An operation that the local file system refuses is
-//! answered at once and never reaches the peer.
+//! Data's way of a change: gate → order of the file → done here → stream (binding, operation,
+//! times) → the peer's answer → the application's answer. An operation that the local file system
+//! refuses is answered at once and never reaches the peer.
 //!
 //! Lock order: gate, then a file's order, then the driver's core, then a node's state.
 

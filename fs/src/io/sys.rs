@@ -1,9 +1,15 @@
 //! System calls the standard library does not offer, each a thin wrapper that turns `-1` into an
 //! [`io::Error`]. All unsafe code of file access is here.
 
+mod dirents;
+mod mount;
+
+pub(crate) use dirents::{dirents, getdents};
+pub(crate) use mount::{mount_fuse, umount};
+
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Bytes of a file handle kept inline. ext4 needs 8, xfs 12, btrfs 20.
@@ -343,6 +349,16 @@ pub(crate) fn get_flags(fd: RawFd) -> io::Result<u32> {
     Ok(flags.cast_unsigned())
 }
 
+/// Mode bits alone; asking for times too would make the next write dirty the inode.
+pub(crate) fn mode_of(fd: RawFd) -> io::Result<u32> {
+    // SAFETY: `statx` is plain data for which zero is a value; the kernel fills it.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH;
+    // SAFETY: the name is a C string, the structure is valid for writes.
+    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_MODE, &raw mut stat) })?;
+    Ok(stat.stx_mode.into())
+}
+
 /// Whether the inode is immutable, and whether it is append-only.
 pub(crate) fn protection(fd: RawFd) -> io::Result<(bool, bool)> {
     // SAFETY: `statx` is plain data for which zero is a value; the kernel fills it.
@@ -381,70 +397,6 @@ pub(crate) fn fstatvfs(fd: RawFd) -> io::Result<libc::statvfs> {
     // SAFETY: stat is valid for writes.
     check(unsafe { libc::fstatvfs(fd, &raw mut stat) })?;
     Ok(stat)
-}
-
-/// One directory entry as `getdents64` gives it.
-pub(crate) struct Dirent<'a> {
-    /// Bytes the entry takes in the buffer.
-    pub(crate) len: usize,
-    pub(crate) next: i64,
-    pub(crate) kind: u8,
-    pub(crate) name: &'a CStr,
-}
-
-/// Fills `buf` with entries from the descriptor's position; 0 at the end.
-pub(crate) fn getdents(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the buffer is valid for its length.
-    let n = unsafe { libc::syscall(libc::SYS_getdents64, fd, buf.as_mut_ptr(), buf.len()) };
-    check_size(n as isize)
-}
-
-/// Walks entries in a buffer that [`getdents`] filled.
-pub(crate) fn dirents(mut buf: &[u8]) -> impl Iterator<Item = Dirent<'_>> {
-    // struct linux_dirent64: u64 ino, i64 off, u16 reclen, u8 type, name
-    std::iter::from_fn(move || {
-        let next = i64::from_ne_bytes(buf.get(8..16)?.try_into().ok()?);
-        let len = usize::from(u16::from_ne_bytes(buf.get(16..18)?.try_into().ok()?));
-        let kind = *buf.get(18)?;
-        let name = CStr::from_bytes_until_nul(buf.get(19..len)?).ok()?;
-        buf = &buf[len..];
-        Some(Dirent {
-            len,
-            next,
-            kind,
-            name,
-        })
-    })
-}
-
-/// Mounts FUSE session `device` at `target`.
-pub(crate) fn mount_fuse(
-    source: &CStr,
-    target: &CStr,
-    device: BorrowedFd<'_>,
-    flags: libc::c_ulong,
-) -> io::Result<()> {
-    let options = format!(
-        "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
-        device.as_raw_fd()
-    );
-    let options = cstring(options.as_bytes())?;
-    // SAFETY: all are C strings that live through the call.
-    let result = unsafe {
-        libc::mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            c"fuse.tandem".as_ptr(),
-            flags,
-            options.as_ptr().cast(),
-        )
-    };
-    check(result).map(|_| ())
-}
-
-pub(crate) fn umount(target: &CStr, flags: i32) -> io::Result<()> {
-    // SAFETY: the target is a C string.
-    check(unsafe { libc::umount2(target.as_ptr(), flags) }).map(|_| ())
 }
 
 /// Attributes of nothing.

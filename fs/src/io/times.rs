@@ -1,13 +1,13 @@
 //! File times follow.
 //!
-//! Both nodes take times from their own clocks when they apply an operation; the serving node's are the
-//! true ones. Sending them with every write would cost a system call and a dirty inode per write, and
-//! asking a recent kernel for a time makes the next write dirty the inode again. So files whose times
-//! have changed are listed here, and a moment later their times are sent, as an operation of its own,
-//! which arrives after every operation they come from.
+//! Both nodes take times from their own clocks when they apply an operation; the serving node's
+//! are the true ones. Sending them with every write would cost a system call and a dirty inode
+//! per write, and asking a recent kernel for a time makes the next write dirty the inode again.
+//! So files whose times have changed are listed here, and a moment later their times are sent, as
+//! an operation of its own, which arrives after every operation they come from.
 //!
-//! After an unclean loss of the serving node a file changed in the last moment may have the time of the
-//! other node's clock. A clean stop sends everything first.
+//! After an unclean loss of the serving node a file changed in the last moment may have the time
+//! of the other node's clock. A clean stop sends everything first.
 
 use super::nodes::{Node, Nodes};
 use super::sys;
@@ -99,8 +99,8 @@ impl Times {
     }
 }
 
-/// The operation that gives the peer a file's times; nothing if they were told meanwhile or the file
-/// is gone. The caller holds the file's order.
+/// The operation that gives the peer a file's times; nothing if they were told meanwhile or the
+/// file is gone. The caller holds the file's order.
 pub(crate) fn operation(nodes: &Nodes, node: &Node) -> Option<Op<'static>> {
     if !node.touched.swap(false, Ordering::AcqRel) || node.orphan() {
         return None;

@@ -1,15 +1,18 @@
 //! How a file is opened.
 //!
-//! With the kernel's page cache a file's reads are native, but its writers wait for each other: the
-//! kernel holds the file's lock until a write is answered, so that there is one write per round trip.
-//! Without it writes to one file run side by side, but every read comes to the daemon. Who opens with
-//! `O_DIRECT` has a cache of its own and gets the latter, and so do files that the configuration names.
+//! With the kernel's page cache a file's reads are native, but its writers wait for each other:
+//! the kernel holds the file's lock until a write is answered, so that there is one write per
+//! round trip. Without it writes to one file run side by side, but every read comes to the
+//! daemon. Who opens with `O_DIRECT` has a cache of its own and gets the latter, and so do files
+//! that the configuration names.
 
 /// What is known when a file is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
-    /// Flags of `open(2)`.
-    pub flags: i32,
+    /// For writing, perhaps also for reading.
+    pub writes: bool,
+    /// With `O_DIRECT`.
+    pub direct: bool,
     /// This node serves; nothing but its own kernel changes the tree.
     pub serving: bool,
     /// A pattern of the configuration asks for direct access.
@@ -31,11 +34,14 @@ pub enum Mode {
 
 /// Decides.
 pub fn mode(opening: Opening) -> Mode {
-    let writes = opening.flags & libc::O_ACCMODE != libc::O_RDONLY;
     if !opening.serving {
-        return if writes { Mode::ReadOnly } else { Mode::Direct };
+        return if opening.writes {
+            Mode::ReadOnly
+        } else {
+            Mode::Direct
+        };
     }
-    if opening.named_direct || opening.flags & libc::O_DIRECT != 0 {
+    if opening.named_direct || opening.direct {
         return Mode::Direct;
     }
     Mode::Cached {
@@ -50,22 +56,21 @@ mod tests {
     #[test]
     fn every_case() {
         let base = Opening {
-            flags: 0,
+            writes: false,
+            direct: false,
             serving: true,
             named_direct: false,
             coherent: true,
         };
         assert_eq!(mode(base), Mode::Cached { keep: true });
+        let stale = Opening {
+            coherent: false,
+            ..base
+        };
+        assert_eq!(mode(stale), Mode::Cached { keep: false });
         assert_eq!(
             mode(Opening {
-                coherent: false,
-                ..base
-            }),
-            Mode::Cached { keep: false }
-        );
-        assert_eq!(
-            mode(Opening {
-                flags: libc::O_RDWR | libc::O_DIRECT,
+                direct: true,
                 ..base
             }),
             Mode::Direct
@@ -88,7 +93,7 @@ mod tests {
         );
         assert_eq!(
             mode(Opening {
-                flags: libc::O_WRONLY,
+                writes: true,
                 ..following
             }),
             Mode::ReadOnly

@@ -12,8 +12,8 @@ pub fn matches(pattern: &str, path: &[u8]) -> bool {
     glob(pattern, name)
 }
 
-/// Dynamic over positions of the text: which of them the pattern so far can have reached. Takes length
-/// times length steps at most, whatever the pattern.
+/// Dynamic over positions of the text: which of them the pattern so far can have reached. Takes
+/// length times length steps at most, whatever the pattern.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let mut reached = vec![false; text.len() + 1];
     reached[0] = true;

@@ -2,70 +2,33 @@
 //! send or has received something, under the caller's lock.
 //!
 //! There is no task and no runtime between a FUSE thread and the socket: the thread that has an
-//! operation encrypts and sends it itself, the thread that receives answers itself. Each hand-over to
-//! another thread would cost a wake-up, and wake-ups are what one round trip is made of.
+//! operation encrypts and sends it itself, the thread that receives answers itself. Each
+//! hand-over to another thread would cost a wake-up, and wake-ups are what one round trip is made
+//! of.
 //!
 //! The node whose name sorts first dials, the other accepts; a newer accepted connection replaces
-//! the older (the peer was restarted). All frames of a session travel on one bidirectional stream, so
-//! their order is the order of issue.
+//! the older (the peer was restarted). All frames of a session travel on one bidirectional
+//! stream, so their order is the order of issue.
 
+use super::socket::Socket;
 use super::tls::{Tls, names_node};
 use crate::limits::SEND_WINDOW;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, StreamEvent, StreamId, Transmit, VarInt, WriteError,
+    Event, StreamEvent, StreamId, VarInt, WriteError,
 };
-use quinn_udp::{RecvMeta, UdpSocketState};
+use quinn_udp::RecvMeta;
 use rustls::pki_types::CertificateDer;
 use std::collections::VecDeque;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Sockets buffers asked for, bytes; the kernel may give less.
-const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
 /// Connections at once, handshakes included: the session, the one that replaces it, and strangers.
 const MAX_CONNECTIONS: usize = 16;
 /// Datagrams per segmented send. Ten of 6,500 bytes fit the 64 KiB the kernel takes at once.
 const MAX_SEGMENTS: usize = 10;
-
-/// The socket, shared with the receiving thread.
-pub(super) struct Socket {
-    pub(super) udp: UdpSocket,
-    pub(super) state: UdpSocketState,
-}
-
-impl Socket {
-    /// # Errors
-    /// The address is taken or not of this node.
-    pub(super) fn bind(addr: SocketAddr) -> io::Result<Arc<Self>> {
-        let udp = UdpSocket::bind(addr)?;
-        let state = UdpSocketState::new((&udp).into())?;
-        // Best effort: small buffers cost throughput, not correctness.
-        let _ = state.set_recv_buffer_size((&udp).into(), SOCKET_BUFFER);
-        let _ = state.set_send_buffer_size((&udp).into(), SOCKET_BUFFER);
-        // One thread waits in the receive call itself: cheaper than poll and receive.
-        udp.set_nonblocking(false)?;
-        Ok(Arc::new(Self { udp, state }))
-    }
-
-    fn send(&self, transmit: &Transmit, contents: &[u8]) {
-        let ecn = transmit
-            .ecn
-            .and_then(|e| quinn_udp::EcnCodepoint::from_bits(e as u8));
-        let transmit = quinn_udp::Transmit {
-            destination: transmit.destination,
-            ecn,
-            contents,
-            segment_size: transmit.segment_size,
-            src_ip: transmit.src_ip,
-        };
-        // A datagram that is not sent is a datagram lost: QUIC sends it again.
-        let _ = self.state.send((&self.udp).into(), &transmit);
-    }
-}
 
 /// What came of received packets.
 pub(super) enum LinkEvent {

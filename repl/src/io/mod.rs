@@ -8,4 +8,5 @@
 pub mod driver;
 mod link;
 pub mod record;
+mod socket;
 pub mod tls;

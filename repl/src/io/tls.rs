@@ -121,10 +121,10 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-/// A dedicated replication link: few acknowledgement packets (their delay would otherwise be added
-/// to the loss timer), a large first window (no slow start after idle), packets up to 6,500 bytes
-/// where the path carries them. Ten such packets still fit one segmented send of 64 KiB; larger ones
-/// are refused by the kernel and would count as lost.
+/// A dedicated replication link: few acknowledgement packets (their delay would otherwise be
+/// added to the loss timer), a large first window (no slow start after idle), packets up to 6,500
+/// bytes where the path carries them. Ten such packets still fit one segmented send of 64 KiB;
+/// larger ones are refused by the kernel and would count as lost.
 fn transport(idle: Duration) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(10));

@@ -1,5 +1,6 @@
-//! Operations that wait for the peer. An operation is answered when the peer's acknowledgement has
-//! arrived, or when the set has durably shrunk without the peer (I1, I4); nothing else ends its wait.
+//! Operations that wait for the peer. An operation is answered when the peer's acknowledgement
+//! has arrived, or when the set has durably shrunk without the peer (I1, I4); nothing else ends
+//! its wait.
 
 use crate::ids::OpSeq;
 use std::collections::VecDeque;

@@ -2,15 +2,17 @@
 //!
 //! Roles are taken by hand here (`prim`, `second`, `stop`). What the machine guards:
 //! * an operation counts as acknowledged only when every node of the recorded set holds it (I1);
-//! * the set shrinks durably before the next acknowledgement (I4) and grows only after both replicas
+//! * the set shrinks durably before the next acknowledgement (I4) and grows only after both
+//!   replicas
 //!   were compared while writes stood still, source's record first, target's second (I5);
 //! * a replica that is known to be old, or was left in order, does not serve unasked (I3).
 //!
 //! The driver feeds inputs in order and performs the outputs of each in order; `Persist`, `Gate`,
 //! `Flush` and `TakeDigest` answer with an input of their own. Handlers of inputs are in
-//! [`super::member`]'s children: `commands` (the operator), `join` (growing), `session` (the rest).
+//! [`super::member`]'s children: `commands` (the operator), `join` (growing), `disk` and `session`.
 
 mod commands;
+mod disk;
 mod join;
 mod session;
 #[cfg(test)]

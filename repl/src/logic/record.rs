@@ -1,8 +1,9 @@
 //! A node's durable knowledge of its replica, and what two such records say about each other.
 //!
-//! An epoch is a period in which one server and one fixed set of nodes acknowledge writes. Its id is
-//! random; whether one replica contains all of another's acknowledged writes is decided by ancestry
-//! (is the other's epoch in my list of ended ones?), never by the number alone, which is for people.
+//! An epoch is a period in which one server and one fixed set of nodes acknowledge writes. Its id
+//! is random; whether one replica contains all of another's acknowledged writes is decided by
+//! ancestry (is the other's epoch in my list of ended ones?), never by the number alone, which is
+//! for people.
 
 use crate::ids::Id128;
 use serde::{Deserialize, Serialize};

@@ -39,7 +39,8 @@ pub enum Control {
     Join,
     /// Both compare their trees; the server asks and numbers the comparison.
     DigestRequest(u64),
-    /// Digest of the sender's whole tree in that comparison; an error text if it could not be taken.
+    /// Digest of the sender's whole tree in that comparison; an error text if it could not be
+    /// taken.
     Digest(u64, Result<[u8; 32], String>),
     /// Growth: the epoch that counts the receiver from now on, with the whole ended list.
     Grow(Box<Record>),

@@ -5,11 +5,12 @@
 //!  ├ body   ├ kind ├ zero ├ dir ──┤ sequence ┤ body: fixed fields ┤ names, data
 //!  │ length │ u8   │ u8   │ u16   │ u64
 //! ```
-//! All numbers are little-endian. `body length` counts everything after the 16 byte header. A frame
-//! that is longer than [`crate::limits::MAX_BODY`], has an unknown kind, or does not use exactly its
-//! length is refused; the session then ends, the daemon goes on.
+//! All numbers are little-endian. `body length` counts everything after the 16 byte header. A
+//! frame that is longer than [`crate::limits::MAX_BODY`], has an unknown kind, or does not use
+//! exactly its length is refused; the session then ends, the daemon goes on.
 
 mod control;
+mod fields;
 mod frame;
 mod ops;
 mod raw;

@@ -173,8 +173,8 @@ pub fn differing(subject: &[Ended], bare: &[Ended]) -> Vec<String> {
         .collect()
 }
 
-/// Cases that differ from a bare file system, each with the reason; `docs/semantics.md` tells users. A case
-/// of this list that does pass is reported, too, so that the list stays true.
+/// Cases that differ from a bare file system, each with the reason; `docs/semantics.md` tells
+/// users. A case of this list that does pass is reported, too, so that the list stays true.
 pub const KNOWN: &[(&str, &str)] = &[
     ("fallocate: collapse moves the tail forward", SHIFTS),
     ("fallocate: collapse unaligned or to the end", SHIFTS),
@@ -192,16 +192,11 @@ pub const KNOWN: &[(&str, &str)] = &[
         TMPFILE,
     ),
     ("direct: unaligned direct write is refused", ALIGNMENT),
-    (
-        "clearing: every change by a member of the group keeps sgid without group execution",
-        GROUPS,
-    ),
     ("seek data: stored page is data before it is synced", MAPPED),
 ];
 const SHIFTS: &str = "fuse_file_fallocate lets no mode pass that moves data; programs fall back";
 const TMPFILE: &str = "the FUSE library (0.18) does not pass the request on; programs fall back";
 const ALIGNMENT: &str = "the file below is used through its page cache, which takes any place";
-const GROUPS: &str = "a write does not tell the caller's supplementary groups";
 const MAPPED: &str = "the kernel asks for data without writing mapped pages back first";
 const NO_OWNER: &str = "the kernel asks a FUSE file system for a change of nothing";
 

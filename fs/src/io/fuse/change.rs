@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use tandem_repl::ids::FileId;
 use tandem_repl::limits::MAX_NAME;
-use tandem_repl::op::{Kind, Op};
+use tandem_repl::op::{Cred, Kind, Op, Privileges};
 
 impl Adapter {
     pub(super) fn change(&self, op: &Op<'_>, finish: Finish) {
@@ -110,8 +110,29 @@ impl Adapter {
         }
     }
 
-    /// Whether the caller belongs to none of the file's group's members. The kernel knows, but says it
-    /// only in a form the crate does not read.
+    /// The caller, for what may clear set-id bits.
+    pub(super) fn writer(&self, req: &Request, ino: INodeNo, drops: bool) -> Cred {
+        let privileges = match drops && self.is_guarded(ino) {
+            true if !self.outside_group(req, ino) => Privileges::DropAsMember,
+            _ if drops => Privileges::Drop,
+            _ => Privileges::AsRoot,
+        };
+        Cred {
+            uid: req.uid(),
+            gid: req.gid(),
+            privileges,
+        }
+    }
+
+    /// Whether a file has the set-group-id bit without group execution, which stays where a member of
+    /// its group writes.
+    fn is_guarded(&self, ino: INodeNo) -> bool {
+        let mode = self.volume.mode(id(ino)).unwrap_or(0);
+        mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID
+    }
+
+    /// Whether the caller belongs to none of the file's group's members. The kernel knows, but says
+    /// it only in a form the crate does not read.
     pub(super) fn outside_group(&self, req: &Request, ino: INodeNo) -> bool {
         let Ok(stat) = self.volume.stat(id(ino)) else {
             return false;

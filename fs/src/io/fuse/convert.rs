@@ -5,7 +5,7 @@ use fuser::{Errno, INodeNo, Request, TimeOrNow};
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tandem_repl::ids::FileId;
-use tandem_repl::op::{Cred, TimeSet, Timespec};
+use tandem_repl::op::{Cred, Privileges, TimeSet, Timespec};
 
 pub(super) fn id(ino: INodeNo) -> FileId {
     FileId(ino.0)
@@ -20,7 +20,11 @@ pub(super) fn cred(req: &Request) -> Cred {
     Cred {
         uid: req.uid(),
         gid: req.gid(),
-        drop_privileges: req.uid() != 0,
+        privileges: if req.uid() == 0 {
+            Privileges::AsRoot
+        } else {
+            Privileges::Drop
+        },
     }
 }
 

@@ -155,8 +155,8 @@ impl Service {
         }
     }
 
-    /// What was learned of names while the peer changed them may be wrong now; the kernel, which was
-    /// told to believe nothing for long, asks for each anew.
+    /// What was learned of names while the peer changed them may be wrong now; the kernel, which
+    /// was told to believe nothing for long, asks for each anew.
     fn begin_serving(&self) {
         for volume in &self.volumes {
             volume.nodes.for_each(|node| node.state().names.clear());
@@ -165,8 +165,8 @@ impl Service {
         self.period.store(period, Ordering::Release);
     }
 
-    /// In a thread of its own: the kernel waits for requests under way, some of which the caller has
-    /// still to answer.
+    /// In a thread of its own: the kernel waits for requests under way, some of which the caller
+    /// has still to answer.
     fn drop_kernel_caches(&self) {
         let volumes = self.volumes.clone();
         let run = move || volumes.iter().for_each(|v| v.drop_kernel_caches());

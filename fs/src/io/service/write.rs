@@ -19,8 +19,8 @@ pub(crate) struct Write<'a> {
 }
 
 impl Service {
-    /// Writes. What is larger than [`MAX_DATA`] goes in pieces, so that one is applied on the peer while
-    /// the next is applied here, and no write holds the stream for long.
+    /// Writes. What is larger than [`MAX_DATA`] goes in pieces, so that one is applied on the
+    /// peer while the next is applied here, and no write holds the stream for long.
     pub(crate) fn write(self: &Arc<Self>, volume: &Arc<Volume>, write: Write<'_>, finish: Answer) {
         let Write {
             id,
@@ -87,7 +87,8 @@ impl Service {
         }
     }
 
-    /// Does the pieces; the write is answered when they are done everywhere and the returned part too.
+    /// Does the pieces; the write is answered when they are done everywhere and the returned part
+    /// too.
     fn write_pieces(
         self: &Arc<Self>,
         volume: &Arc<Volume>,

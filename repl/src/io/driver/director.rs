@@ -220,7 +220,8 @@ impl Director {
                 outputs
             };
             if !self.shared.applying.load(Ordering::Acquire) {
-                // Who applies an operation of the peer now finishes it before anything else happens.
+                // Who applies an operation of the peer now finishes it before anything else
+                // happens.
                 drop(self.shared.apply_lock());
             }
             for output in outputs {

@@ -116,8 +116,8 @@ impl Shared {
                 return None;
             }
             if !matches!(received, Ok(n) if n > 0) {
-                // Errors of a UDP socket (an unreachable peer) concern one datagram, which is lost. One
-                // that stays must not keep a processor busy.
+                // Errors of a UDP socket (an unreachable peer) concern one datagram, which is
+                // lost. One that stays must not keep a processor busy.
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }

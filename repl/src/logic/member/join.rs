@@ -1,7 +1,7 @@
 //! Growing the in-sync set by the peer, and adopting the epoch that counts this node (I5).
 //!
-//! Until the resync exists, a replica may join only if it is equal already: writes stand still for at
-//! most the stall limit, both ends take a digest of the whole tree, the server compares.
+//! Until the resync exists, a replica may join only if it is equal already: writes stand still
+//! for at most the stall limit, both ends take a digest of the whole tree, the server compares.
 
 use super::super::record::{Record, Relation};
 use super::{Gate, Member, Output, Phase};
@@ -63,8 +63,8 @@ impl Member {
         }
     }
 
-    /// This node's own digest is taken. One that was begun for an earlier comparison says nothing of
-    /// the tree as it is now.
+    /// This node's own digest is taken. One that was begun for an earlier comparison says nothing
+    /// of the tree as it is now.
     pub(super) fn on_digest(&mut self, round: u64, result: Result<[u8; 32], String>) {
         match (&mut self.phase, result) {
             (
