@@ -3,11 +3,12 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample;
 use tandem_repl::control::State;
 use tandem_repl::ids::{FileId, Id128};
 use tandem_repl::limits::{MAX_DATA, MAX_NAME, MAX_TARGET, MAX_XATTR};
 use tandem_repl::logic::record::{Epoch, Record};
-use tandem_repl::op::{AttrSet, Cred, Durability, Kind, Op, TimeSet, Timespec};
+use tandem_repl::op::{AttrSet, Cred, Durability, Kind, Op, Privileges, TimeSet, Timespec};
 use tandem_repl::wire::{Control, Hello, Reject};
 
 /// All that operations are made of; each case makes one of every kind from it.
@@ -18,7 +19,7 @@ pub struct Parts {
     data: Vec<u8>,
     words: [u32; 4],
     longs: [u64; 2],
-    cred: (u32, u32, bool),
+    cred: (u32, u32, Privileges),
     attributes: [Option<u32>; 3],
     size: Option<u64>,
     times: [TimeSet; 2],
@@ -48,10 +49,16 @@ pub fn parts() -> impl Strategy<Value = Parts> {
         1 => Just(vec![0xa5; MAX_DATA]),
         1 => Just(vec![0; MAX_XATTR]),
     ];
+    let privileges = vec![
+        Privileges::AsRoot,
+        Privileges::Drop,
+        Privileges::DropAsMember,
+        Privileges::Keep,
+    ];
     let fixed = (
         [1..=u64::MAX, 1..=u64::MAX],
         any::<[u32; 4]>(),
-        any::<(u32, u32, bool)>(),
+        (any::<u32>(), any::<u32>(), sample::select(privileges)),
         any::<bool>(),
     );
     let set = (
@@ -81,11 +88,11 @@ impl Parts {
         let [name, new_name] = [&self.names[0][..], &self.names[1][..]];
         let [mode, umask, flags, rdev] = self.words;
         let [offset, len] = self.longs;
-        let (uid, gid, drop_privileges) = self.cred;
+        let (uid, gid, privileges) = self.cred;
         let cred = Cred {
             uid,
             gid,
-            drop_privileges,
+            privileges,
         };
         let short = |limit: usize| &self.data[..self.data.len().min(limit)];
         let mut target = short(MAX_TARGET).to_vec();
@@ -212,7 +219,7 @@ fn state() -> impl Strategy<Value = State> {
         State::Prim,
         State::Second,
     ];
-    proptest::sample::select(all.to_vec())
+    sample::select(all.to_vec())
 }
 
 fn reject() -> impl Strategy<Value = Reject> {
