@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -72,6 +72,22 @@ impl Cluster {
     /// Brings a cluster up, with more arguments for `lab up`. `helper` is the program that runs
     /// inside the nodes.
     pub fn up(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
+        let cluster = Self::make(binary, helper, more)?;
+        let nodes = cluster.status()?;
+        let states: Vec<_> = nodes
+            .iter()
+            .take(2)
+            .map(|node| node.state.as_str())
+            .collect();
+        ensure!(
+            states == ["PRIM", "SECOND"],
+            "the new lab is not in order: {nodes:?}"
+        );
+        Ok(cluster)
+    }
+
+    /// The same in whatever state the arguments leave it.
+    pub fn make(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
@@ -84,16 +100,6 @@ impl Cluster {
             dir,
         };
         cluster.lab("up", more)?;
-        let nodes = cluster.status()?;
-        let states: Vec<_> = nodes
-            .iter()
-            .take(2)
-            .map(|node| node.state.as_str())
-            .collect();
-        ensure!(
-            states == ["PRIM", "SECOND"],
-            "the new lab is not in order: {nodes:?}"
-        );
         Ok(cluster)
     }
 
@@ -185,6 +191,17 @@ impl Cluster {
     pub fn tandem(&self, node: &str, arguments: &[&str]) -> Result<String> {
         let binary = self.binary.to_str().context("the program's path is text")?;
         self.exec(node, &[&[binary], arguments].concat())
+    }
+
+    /// The command that runs the `tandem` program inside a node.
+    pub fn tandem_command(&self, node: &str, arguments: &[&str]) -> Result<Command> {
+        let binary = self.binary.to_str().context("the program's path is text")?;
+        Ok(self.exec_command(node, &[], &[&[binary], arguments].concat()))
+    }
+
+    /// The program under test.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// The directory of a node from outside: `disk`, `etc`, `run` and `log` are in it.
