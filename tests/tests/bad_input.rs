@@ -109,11 +109,7 @@ fn a_file_system_without_attributes_is_refused() {
     let script = "mkdir /mnt/ram && mount -t ramfs none /mnt/ram && mkdir /mnt/ram/data";
     sh(&cluster, "node1", script);
     module(&cluster, "node1", "data", "\"/mnt/ram/data\"", 7400);
-    refused(
-        &cluster,
-        "data",
-        &["/mnt/ram/data", "no extended attributes"],
-    );
+    refused(&cluster, "data", &["/mnt/ram/data", "its file system"]);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use tandem_tests::cluster::{Cluster, Node, binary};
 use tandem_tests::load::WRITERS;
 use tandem_tests::running::{Filler, Load};
+use tandem_tests::scratch::inside;
+use tandem_tests::sys::{self, Errno, Sys};
 
 /// The default, which the labs here have.
 const STALL_LIMIT: Duration = Duration::from_secs(3);
@@ -207,6 +209,49 @@ fn the_peers_full_disk_is_the_peers_trouble() {
     assert!(refused.contains("(stale)"), "{refused}");
 }
 
+/// What the application was told after the peer's disk filled up is not on the peer; so the peer must
+/// know for good that it is stale, although its records are on that disk.
+#[test]
+fn a_peer_with_a_full_disk_is_stale_even_after_its_restart() {
+    let small = ["--disk-size", "128MiB"];
+    let Some(cluster) = cluster("staleness on a full disk", &small) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    let _filler = Filler::new(&cluster.node_dir("node2").join("disk"), 0).unwrap();
+    becomes(&cluster, "node1", "ALONE", Duration::from_secs(20));
+    load.goes_on(200).unwrap();
+    cluster.lab("kill", &["node1"]).unwrap();
+    cluster.lab("kill", &["node2"]).unwrap();
+    cluster.lab("start", &["node2"]).unwrap();
+    let refused = cluster.tandem("node2", &["prim"]);
+    let refused = format!("{:#}", refused.expect_err("it lacks what was acknowledged"));
+    assert!(refused.contains("(stale)"), "{refused}");
+}
+
+/// The record of a smaller set is the condition for going on (I4); where it cannot be written the
+/// application gets errors, never a promise.
+#[test]
+fn a_node_that_cannot_record_the_loss_of_its_peer_acknowledges_nothing() {
+    let small = ["--disk-size", "128MiB"];
+    let Some(cluster) = cluster("a full disk when the peer is lost", &small) else {
+        return;
+    };
+    let load = Load::start(&cluster, "node1").unwrap();
+    let _filler = Filler::new(&cluster.node_dir("node1").join("disk"), 0).unwrap();
+    cluster.lab("cut", &["node1", "node2"]).unwrap();
+    let decided = |nodes: &[Node]| nodes[0].state == "ALONE" || nodes[0].state == "WAIT";
+    cluster
+        .wait_until("node1 decides", STALL_LIMIT + NOTICE, decided)
+        .unwrap();
+    if is(&cluster.status().unwrap(), "node1", "WAIT") {
+        let why = reason(&cluster, "node1");
+        assert!(why.contains("record"), "{why}");
+    }
+    load.is_found(&cluster.node("node1").unwrap().replica)
+        .unwrap();
+}
+
 #[test]
 fn the_own_full_disk_is_told_to_the_application_and_to_nobody_else() {
     let small = ["--disk-size", "128MiB"];
@@ -234,6 +279,64 @@ fn the_own_full_disk_is_told_to_the_application_and_to_nobody_else() {
     let again = format!("echo again >{mount}/dir/again");
     cluster.exec("node1", &["sh", "-c", &again]).unwrap();
     cluster.replicas_are_equal("node1").unwrap();
+}
+
+#[test]
+fn the_following_node_reads_what_the_serving_one_writes_and_changes_nothing() {
+    let Some(cluster) = cluster("reading while the peer writes", &[]) else {
+        return;
+    };
+    let mut load = Load::start(&cluster, "node1").unwrap();
+    let mount = cluster.node("node1").unwrap().mount;
+    let plant = format!("echo planted >{mount}/file && mkdir {mount}/dir");
+    cluster.exec("node1", &["sh", "-c", &plant]).unwrap();
+    let seen = cluster.mount_dir("node2").unwrap();
+    for _ in 0..50 {
+        for (change, result) in inside(&seen, changes) {
+            assert_eq!(result, Err(Errno(libc::EROFS)), "{change}");
+        }
+        let content = inside(&seen, || {
+            let file = sys::open("file", libc::O_RDONLY, 0)?;
+            sys::read_all(&file, 0, 100)
+        });
+        assert_eq!(content, Ok(b"planted\n".to_vec()));
+    }
+    load.goes_on(50).unwrap();
+    load.end().unwrap();
+    load.is_found(&cluster.mount_path("node2").unwrap())
+        .unwrap();
+    cluster.replicas_are_equal("node1").unwrap();
+    // As the applications of the following node see it, not only below.
+    let list = format!("cd {mount} && find . -type f -exec md5sum {{}} + | sort");
+    let read = |node| cluster.exec(node, &["sh", "-c", &list]).unwrap();
+    assert_eq!(read("node1"), read("node2"));
+}
+
+/// One of every kind of change.
+fn changes() -> Vec<(&'static str, Sys<()>)> {
+    let open = |flags| sys::open("file", flags, 0).map(drop);
+    vec![
+        (
+            "create",
+            sys::open("new", libc::O_CREAT | libc::O_WRONLY, 0o600).map(drop),
+        ),
+        ("write", open(libc::O_WRONLY)),
+        ("truncate", sys::truncate("file", 0)),
+        ("chmod", sys::chmod("file", 0o600)),
+        ("chown", sys::chown("file", 1, 1)),
+        ("unlink", sys::unlink("file")),
+        ("rename", sys::rename("file", "other")),
+        ("link", sys::link("file", "other")),
+        ("symlink", sys::symlink("file", "other")),
+        ("mkdir", sys::mkdir("other", 0o700)),
+        ("rmdir", sys::rmdir("dir")),
+        ("mkfifo", sys::mkfifo("other", 0o600)),
+        ("setxattr", sys::setxattr("file", "user.a", b"b", 0)),
+        (
+            "utimens",
+            sys::utimens("file", [sys::time(1, 0), sys::time(1, 0)]),
+        ),
+    ]
 }
 
 #[test]
