@@ -216,8 +216,8 @@ fn the_peers_full_disk_is_the_peers_trouble() {
     assert!(waited.is_ok(), "{refused}");
 }
 
-/// What the application was told after the peer's disk filled up is not on the peer; so the peer must
-/// know for good that it is stale, although its records are on that disk.
+/// What the application was told after the peer's disk filled up is not on the peer; so the peer
+/// must know for good that it is stale, although its records are on that disk.
 #[test]
 fn a_peer_with_a_full_disk_is_stale_even_after_its_restart() {
     let small = ["--disk-size", "128MiB"];

@@ -104,7 +104,7 @@ fn split(frame: &[u8]) -> (&[u8; HEADER], &[u8]) {
     frame.split_first_chunk().unwrap()
 }
 
-/// Decodes bytes as the receiver does: header, then exactly as much body as it says, if it is there.
+/// Decodes bytes as the receiver does: header, then exactly as much body as it says, if there.
 fn receive(bytes: &[u8]) -> Result<(), WireError> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Ok(());
