@@ -66,7 +66,7 @@ fn what_was_acknowledged_and_is_lost_is_found() {
     found_after("a lost name", |dir| fs::remove_file(newest(dir)).unwrap());
     found_after("lost content", |dir| fs::write(newest(dir), "").unwrap());
     found_after("a file that was removed", |dir| {
-        fs::write(dir.join("kept0"), "").unwrap()
+        fs::write(dir.join("kept0"), "").unwrap();
     });
     found_after("an undone rename", |dir| {
         let kept = newest(dir);
@@ -84,7 +84,7 @@ fn what_was_acknowledged_and_is_lost_is_found() {
         fs::write(dir.join("data"), data).unwrap();
     });
     found_after("a shorter file", |dir| {
-        fs::write(dir.join("data"), "x").unwrap()
+        fs::write(dir.join("data"), "x").unwrap();
     });
 }
 
