@@ -72,6 +72,22 @@ impl Cluster {
     /// Brings a cluster up, with more arguments for `lab up`. `helper` is the program that runs
     /// inside the nodes.
     pub fn up(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
+        let cluster = Self::make(binary, helper, more)?;
+        let nodes = cluster.status()?;
+        let states: Vec<_> = nodes
+            .iter()
+            .take(2)
+            .map(|node| node.state.as_str())
+            .collect();
+        ensure!(
+            states == ["PRIM", "SECOND"],
+            "the new lab is not in order: {nodes:?}"
+        );
+        Ok(cluster)
+    }
+
+    /// The same in whatever state the arguments leave it.
+    pub fn make(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
@@ -84,16 +100,6 @@ impl Cluster {
             dir,
         };
         cluster.lab("up", more)?;
-        let nodes = cluster.status()?;
-        let states: Vec<_> = nodes
-            .iter()
-            .take(2)
-            .map(|node| node.state.as_str())
-            .collect();
-        ensure!(
-            states == ["PRIM", "SECOND"],
-            "the new lab is not in order: {nodes:?}"
-        );
         Ok(cluster)
     }
 
@@ -166,6 +172,50 @@ impl Cluster {
         Ok(output)
     }
 
+    /// The command that runs a program inside a node, to be started by the caller.
+    pub fn exec_command(&self, node: &str, options: &[&str], program: &[&str]) -> Command {
+        let mut exec = self.command("exec");
+        exec.args(options).args([node, "--"]).args(program);
+        exec
+    }
+
+    /// The command that runs the helper inside a node, on the replicated directory.
+    pub fn helper_command(&self, node: &str, what: &str, arguments: &[&str]) -> Result<Command> {
+        let helper = self.helper.to_str().context("the helper's path is text")?;
+        let mount = self.node(node)?.mount;
+        let program = [&[helper, what, mount.as_str()], arguments].concat();
+        Ok(self.exec_command(node, &[], &program))
+    }
+
+    /// The `tandem` program inside a node; its output if it succeeded, else an error with it.
+    pub fn tandem(&self, node: &str, arguments: &[&str]) -> Result<String> {
+        let binary = self.binary.to_str().context("the program's path is text")?;
+        self.exec(node, &[&[binary], arguments].concat())
+    }
+
+    /// The command that runs the `tandem` program inside a node.
+    pub fn tandem_command(&self, node: &str, arguments: &[&str]) -> Result<Command> {
+        let binary = self.binary.to_str().context("the program's path is text")?;
+        Ok(self.exec_command(node, &[], &[&[binary], arguments].concat()))
+    }
+
+    /// The program under test.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The directory of a node from outside: `disk`, `etc`, `run` and `log` are in it.
+    pub fn node_dir(&self, node: &str) -> PathBuf {
+        self.dir.join(node)
+    }
+
+    /// The replicated directory as a node's applications see it, as a path from outside.
+    pub fn mount_path(&self, node: &str) -> Result<PathBuf> {
+        let node = self.node(node)?;
+        let pid = node.pid.with_context(|| format!("{} is down", node.name))?;
+        Ok(PathBuf::from(format!("/proc/{pid}/root{}", node.mount)))
+    }
+
     /// Runs the helper inside the node, on the replicated directory.
     pub fn inside(&self, node: &str, what: &str, arguments: &[&str]) -> Result<String> {
         let helper = self.helper.to_str().context("the helper's path is text")?;
@@ -197,9 +247,7 @@ impl Cluster {
 
     /// The directory as the applications of a node see it.
     pub fn mount_dir(&self, node: &str) -> Result<OwnedFd> {
-        let node = self.node(node)?;
-        let pid = node.pid.with_context(|| format!("{} is down", node.name))?;
-        open_dir(Path::new(&format!("/proc/{pid}/root{}", node.mount)))
+        open_dir(&self.mount_path(node)?)
     }
 
     /// Writes back what only the kernel of the serving node holds (stores through mappings), then

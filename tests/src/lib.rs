@@ -7,11 +7,14 @@
 pub mod acl;
 pub mod cluster;
 pub mod concurrent;
+pub mod frames;
 pub mod generate;
+pub mod load;
 pub mod model;
 pub mod ops;
 pub mod posix;
 pub mod rng;
+pub mod running;
 pub mod scratch;
 pub mod sys;
 pub mod tidy;

@@ -9,10 +9,11 @@ use tandem_tests::generate::{Features, Generator};
 use tandem_tests::model::Arena;
 use tandem_tests::rng::Rng;
 use tandem_tests::scratch::{Place, Scratch, open_dir, subdir};
-use tandem_tests::{concurrent, posix, sys};
+use tandem_tests::{concurrent, load, posix, sys};
 
 const USAGE: &str = "usage: inside posix DIR [FILTER] | model DIR SEED RUNS STEPS | \
-                     concurrent DIR SEED CASE | sync DIR";
+                     concurrent DIR SEED CASE | sync DIR | \
+                     load DIR LOGS | datagrams DIR ADDRESS SEED COUNT";
 
 /// What a replicated directory has. Files without a name are asked for by the table of cases.
 const FEATURES: Features = Features {
@@ -48,6 +49,12 @@ fn run(words: &[&str]) -> Result<(), String> {
     };
     match (*what, rest) {
         ("sync", []) => sys::syncfs(&dir).map_err(|error| format!("syncfs: {error}")),
+        ("load", [logs]) => load::run(&dir, Path::new(logs)),
+        ("datagrams", [address, seed, count]) => {
+            let number = |text: &str| text.parse::<u64>().map_err(|_| USAGE.to_string());
+            let sent = throw_datagrams(address, number(seed)?, number(count)?);
+            sent.map_err(|error| format!("{address}: {error}"))
+        }
         ("posix", filter) => {
             let filter = filter.first().copied().unwrap_or("");
             let bare = Scratch::new().map_err(text)?;
@@ -95,4 +102,25 @@ fn run(words: &[&str]) -> Result<(), String> {
         }
         _ => Err(USAGE.into()),
     }
+}
+
+/// Random bytes to a port: noise, and what begins like a packet of QUIC.
+fn throw_datagrams(address: &str, seed: u64, count: u64) -> std::io::Result<()> {
+    let mut rng = Rng::new(seed);
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    for _ in 0..count {
+        let len = rng.index(1400);
+        let mut bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
+        if let Some(head) = bytes.get_mut(..6) {
+            // Long headers of version 1, of an unknown version, and short ones.
+            match rng.below(4) {
+                0 => head.copy_from_slice(&[0xc0, 0, 0, 0, 1, 8]),
+                1 => head.copy_from_slice(&[0xc0, 0, 0, 0, 99, 20]),
+                2 => head[0] = 0x40,
+                _ => {}
+            }
+        }
+        socket.send_to(&bytes, address)?;
+    }
+    Ok(())
 }
