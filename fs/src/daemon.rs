@@ -7,7 +7,8 @@ use crate::io::control;
 use crate::io::fuse::Adapter;
 use crate::io::mount::{self, MountError, Mounted};
 use crate::io::service::{Service, Volume};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -38,6 +39,12 @@ pub enum DaemonError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "state directory {}: it lies inside the replicated directory {}, by this or another path; \
+         keep it elsewhere",
+        path.display(), inside.display()
+    )]
+    StateInside { path: PathBuf, inside: PathBuf },
     #[error("control socket {}: {source}", path.display())]
     Socket {
         path: PathBuf,
@@ -69,6 +76,7 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         .collect();
     let backings = backings?;
     let state = config.state_dir.clone();
+    refuse_state_inside(&config, &state)?;
     std::fs::create_dir_all(&state).map_err(|source| DaemonError::StateDir {
         path: state.clone(),
         source,
@@ -117,6 +125,24 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
     let _ = std::fs::remove_file(&socket);
     // Let the answer to `stop` leave before the process does.
     std::thread::sleep(Duration::from_millis(50));
+    Ok(())
+}
+
+/// A record must not be replicated with the data it speaks of. Paths are compared elsewhere; here the
+/// directories themselves are, because a bind mount gives one directory two paths.
+fn refuse_state_inside(config: &ModuleConfig, state: &Path) -> Result<(), DaemonError> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let state = state.canonicalize().unwrap_or_else(|_| state.to_path_buf());
+    for directory in &config.directories {
+        let root = identity(&directory.path);
+        if root.is_some() && state.ancestors().any(|above| identity(above) == root) {
+            let inside = directory.path.clone();
+            return Err(DaemonError::StateInside {
+                path: state,
+                inside,
+            });
+        }
+    }
     Ok(())
 }
 

@@ -4,21 +4,24 @@
 //! slot file: magic "TNDMREC1" (8) ┆ generation u64 ┆ length u32 ┆ crc32 of generation, length
 //! and body u32 ┆ body (postcard)
 //! ```
-//! A write goes to the slot that does not hold the newest valid generation, is flushed, and only
-//! then counts. A crash leaves either the old slot alone valid, or both with the new one newer. If
+//! Both files have their full size from the beginning and are overwritten in place, so that a full disk
+//! cannot keep a node from recording that it is stale. A write goes to the slot that does not hold the
+//! newest valid generation, is flushed, and only then counts. A crash leaves either the old slot alone valid, or both with the new one newer. If
 //! files exist but none is valid the record is damaged: that is reported, never guessed (design 8).
 
 use crate::ids::Id128;
 use crate::logic::record::Record;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const MAGIC: &[u8; 8] = b"TNDMREC1";
 const HEAD: usize = 24;
-/// Largest body accepted, bytes: the full ended list and a little.
-const MAX_BODY: usize = 64 * 1024;
+/// Size of a slot, bytes: the full ended list and more.
+const SLOT: usize = 64 * 1024;
+const MAX_BODY: usize = SLOT - HEAD;
 
 #[derive(Debug, Error)]
 pub enum RecordError {
@@ -38,62 +41,41 @@ pub enum RecordError {
 #[derive(Debug)]
 pub struct RecordStore {
     paths: [PathBuf; 2],
-    dir: PathBuf,
     generation: u64,
 }
 
 impl RecordStore {
-    /// Opens the slots below `dir` and reads the newest; a fresh record if none was ever written.
+    /// Opens the slots below `dir`, makes those that are missing, and reads the newest record; a
+    /// fresh one if none was ever written.
     ///
     /// # Errors
-    /// Unreadable files, or files of which none is valid.
+    /// Unreadable files, no room for new ones, or files of which none is valid.
     pub fn open(dir: &Path) -> Result<(Self, Record), RecordError> {
         let paths = [dir.join("record.0"), dir.join("record.1")];
         let mut newest: Option<(u64, Record)> = None;
-        let mut found = false;
+        let mut damaged = None;
         for path in &paths {
-            let mut bytes = Vec::new();
-            match File::open(path) {
-                Ok(file) => {
-                    let limit = (HEAD + MAX_BODY + 1) as u64;
-                    let read = file.take(limit).read_to_end(&mut bytes);
-                    read.map_err(|source| RecordError::Io {
-                        path: path.clone(),
-                        source,
-                    })?;
-                    found = true;
+            let io = |source| RecordError::Io {
+                path: path.clone(),
+                source,
+            };
+            match read_slot(path).map_err(io)? {
+                Slot::Missing => make_slot(dir, path).map_err(io)?,
+                Slot::Blank => {}
+                Slot::Damaged => damaged = Some(path.clone()),
+                Slot::Valid(generation, record) => {
+                    if newest.as_ref().is_none_or(|(g, _)| generation > *g) {
+                        newest = Some((generation, *record));
+                    }
                 }
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(source) => {
-                    return Err(RecordError::Io {
-                        path: path.clone(),
-                        source,
-                    });
-                }
-            }
-            if let Some((generation, record)) = parse(&bytes)
-                && newest.as_ref().is_none_or(|(g, _)| generation > *g)
-            {
-                newest = Some((generation, record));
             }
         }
-        let (generation, record) = match newest {
-            Some(pair) => pair,
-            None if found => {
-                return Err(RecordError::Damaged {
-                    path: paths[0].clone(),
-                });
-            }
-            None => (0, Record::default()),
+        let (generation, record) = match (newest, damaged) {
+            (Some(pair), _) => pair,
+            (None, Some(path)) => return Err(RecordError::Damaged { path }),
+            (None, None) => (0, Record::default()),
         };
-        Ok((
-            Self {
-                paths,
-                dir: dir.to_path_buf(),
-                generation,
-            },
-            record,
-        ))
+        Ok((Self { paths, generation }, record))
     }
 
     /// Makes `record` the newest, on stable storage when this returns.
@@ -108,20 +90,15 @@ impl RecordStore {
             source,
         };
         let body = postcard::to_stdvec(record).expect("plain data always encodes");
-        let bytes = encode(generation, &body);
-        let mut file = OpenOptions::new();
-        let mut file = file
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)
+        if body.len() > MAX_BODY {
+            return Err(io(std::io::Error::other(
+                "the record does not fit its slot",
+            )));
+        }
+        let file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        file.write_all_at(&encode(generation, &body), 0)
             .map_err(io)?;
-        file.write_all(&bytes).map_err(io)?;
         file.sync_all().map_err(io)?;
-        // The slot's directory entry must be durable as well, the first time at least.
-        File::open(&self.dir)
-            .and_then(|d| d.sync_all())
-            .map_err(io)?;
         self.generation = generation;
         Ok(())
     }
@@ -140,12 +117,46 @@ fn encode(generation: u64, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What a slot file holds.
+enum Slot {
+    Missing,
+    /// Made and never written.
+    Blank,
+    Damaged,
+    Valid(u64, Box<Record>),
+}
+
+fn read_slot(path: &Path) -> std::io::Result<Slot> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(SLOT as u64 + 1).read_to_end(&mut bytes)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Slot::Missing),
+        Err(e) => return Err(e),
+    };
+    Ok(match parse(&bytes) {
+        Some((generation, record)) => Slot::Valid(generation, Box::new(record)),
+        None if bytes.len() == SLOT && bytes.iter().all(|b| *b == 0) => Slot::Blank,
+        None => Slot::Damaged,
+    })
+}
+
+/// Makes a blank slot. It gets its name only when it is whole, so that a slot of another size is one
+/// that was damaged.
+fn make_slot(dir: &Path, path: &Path) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&[0; SLOT])?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
+
 fn parse(bytes: &[u8]) -> Option<(u64, Record)> {
     let (head, body) = bytes.split_at_checked(HEAD)?;
     let word = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
     let generation = u64::from_le_bytes(head.get(8..16)?.try_into().ok()?);
-    let len = word(16)? as usize;
-    if &head[..8] != MAGIC || len != body.len() || len > MAX_BODY {
+    let body = body.get(..word(16)? as usize)?;
+    if &head[..8] != MAGIC || bytes.len() != SLOT {
         return None;
     }
     let mut crc = crc32fast::Hasher::new();
@@ -193,17 +204,26 @@ mod tests {
         assert_eq!(RecordStore::open(&dir).unwrap().1, second);
 
         let whole = std::fs::read(&newest).unwrap();
-        for cut in 0..whole.len() {
-            std::fs::write(&newest, &whole[..cut]).unwrap();
+        let used = encode(2, &postcard::to_stdvec(&second).unwrap()).len();
+        let older = std::fs::read(&store.paths[1]).unwrap();
+        for cut in 0..used {
+            // Torn: the beginning is new, the rest is what was there.
+            let mut torn = vec![0xaa; SLOT];
+            torn[..cut].copy_from_slice(&whole[..cut]);
+            std::fs::write(&newest, &torn).unwrap();
             assert_eq!(RecordStore::open(&dir).unwrap().1, first, "torn at {cut}");
+            std::fs::write(&newest, &whole[..cut]).unwrap();
+            assert_eq!(RecordStore::open(&dir).unwrap().1, first, "cut at {cut}");
         }
-        for at in 0..whole.len() {
+        assert_eq!(older.len(), SLOT);
+        for at in 0..used {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;
             std::fs::write(&newest, &flipped).unwrap();
             assert_eq!(RecordStore::open(&dir).unwrap().1, first, "flipped at {at}");
         }
         for path in &store.paths {
+            assert_eq!(std::fs::metadata(path).unwrap().len(), SLOT as u64);
             std::fs::write(path, b"").unwrap();
         }
         let error = RecordStore::open(&dir).unwrap_err();

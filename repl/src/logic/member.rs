@@ -171,6 +171,9 @@ pub struct Member {
     /// Whose `second` command waits for the join.
     second_token: Option<u64>,
     reason: Option<Refusal>,
+    /// Power was lost since this node was in a set of two: its unflushed writes are gone. Judged
+    /// once, from the record found at the start; ended by a new epoch.
+    lost: bool,
     /// Numbers comparisons and flushes, so that a late answer to an earlier one is known as such.
     round: u64,
     /// The peer left and waits to hear that this node is flushed.
@@ -190,7 +193,10 @@ impl Member {
         (record, boot): (Record, Id128),
         now: Instant,
     ) -> Self {
+        let two = record.set_has(&local) && record.set_has(&peer);
+        let lost = two && !record.clean && record.boot != boot;
         let mut member = Self {
+            lost,
             local,
             peer,
             boot,
@@ -229,8 +235,9 @@ impl Member {
             Input::Digest(round, result) => self.on_digest(round, result),
             Input::Flushed(round, result) => self.on_flushed(round, result),
             Input::PeerFailed { errno } => {
-                let why = format!("{} could not apply an operation: errno {errno}", self.peer);
-                self.drop_peer(&why);
+                let error = std::io::Error::from_raw_os_error(errno);
+                let why = format!("{} could not apply an operation: {error}", self.peer);
+                self.drop_peer("peer-failed", &why);
             }
             Input::ApplyFailed { what } => self.on_apply_failed(&what),
             Input::Tick => self.on_tick(),
@@ -324,11 +331,6 @@ impl Member {
             let reason = self.reason.clone().unwrap_or_else(|| self.idle_reason());
             self.resolve(token, Err(reason));
         }
-    }
-
-    /// Power was lost since this node was in a set of two: its unflushed writes are gone.
-    fn is_lost(&self) -> bool {
-        self.two_in_set() && !self.record.clean && self.record.boot != self.boot
     }
 
     fn relation(&self) -> Option<Relation> {

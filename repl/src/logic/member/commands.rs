@@ -77,7 +77,7 @@ impl Member {
                     self.peer
                 ),
             )),
-            None if self.is_lost() => Err(Refusal::new(
+            None if self.lost => Err(Refusal::new(
                 "lost",
                 format!("power was lost here while {} was in the set", self.peer),
                 format!(

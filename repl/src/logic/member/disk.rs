@@ -11,6 +11,7 @@ impl Member {
         }
         match self.phase.clone() {
             Phase::Starting { token, record } => {
+                self.lost = false;
                 self.record = *record;
                 self.enter(Phase::Alone);
                 self.out.push(Output::Gate(Gate::Alone));
@@ -45,6 +46,7 @@ impl Member {
                 flushed: true,
             } => {
                 self.record = *record;
+                self.lost = false;
                 self.reason = None;
                 self.enter(Phase::Second);
                 if let Some(epoch) = &self.record.epoch {

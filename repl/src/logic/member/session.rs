@@ -63,11 +63,15 @@ impl Member {
     }
 
     pub(super) fn on_session_down(&mut self, why: &str) {
+        self.lose_session("peer-lost", why);
+    }
+
+    fn lose_session(&mut self, code: &str, why: &str) {
         if self.session.take().is_none() {
             return;
         }
         match &self.phase {
-            Phase::Prim | Phase::Growing { sent: true, .. } => self.shrink("peer-lost", why),
+            Phase::Prim | Phase::Growing { sent: true, .. } => self.shrink(code, why),
             Phase::Comparing { .. } => {
                 self.enter(Phase::Alone);
                 self.out.push(Output::Gate(Gate::Alone));
@@ -102,16 +106,16 @@ impl Member {
                     "repeat `tandem stop`",
                 );
                 self.resolve(token, Err(refusal));
-                self.shrink("peer-lost", why);
+                self.shrink(code, why);
             }
             _ => {}
         }
     }
 
     /// Ends the session because the peer does not do its part.
-    pub(super) fn drop_peer(&mut self, why: &str) {
+    pub(super) fn drop_peer(&mut self, code: &str, why: &str) {
         self.out.push(Output::CloseSession(why.into()));
-        self.on_session_down(why);
+        self.lose_session(code, why);
     }
 
     /// Takes the peer out of the set: writes stand still until that is durable (I4).
@@ -205,7 +209,10 @@ impl Member {
                 );
             }
             Phase::Growing { sent: true, .. } if waited > limit => {
-                self.drop_peer("it did not confirm its record within the stall limit");
+                self.drop_peer(
+                    "peer-slow",
+                    "it did not confirm its record within the stall limit",
+                );
             }
             Phase::Leaving {
                 stage: Leave::Tell, ..
@@ -215,13 +222,13 @@ impl Member {
                 ..
             } => {
                 if self.acks.overdue(self.now, limit) {
-                    self.drop_peer("it did not answer within the stall limit");
+                    self.drop_peer("peer-slow", "it did not answer within the stall limit");
                 } else {
                     self.step_leave();
                 }
             }
             Phase::Prim if self.acks.overdue(self.now, limit) => {
-                self.drop_peer("it did not answer within the stall limit");
+                self.drop_peer("peer-slow", "it did not answer within the stall limit");
             }
             _ => {}
         }
