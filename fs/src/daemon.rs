@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use tandem_repl::control::{Counters, DirectoryStatus, Refusal, Request, Status};
+use tandem_repl::control::{Counters, DirectoryStatus, Refusal, Request, State, Status};
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
 use tandem_repl::io::record::{RecordError, RecordStore, boot_id};
@@ -69,6 +69,7 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
     // Before the first thread, so that all inherit it.
     let signals = Signals::block();
     raise_open_files();
+    drop_groups();
     let backings: Result<Vec<Backing>, MountError> = config
         .directories
         .iter()
@@ -128,8 +129,8 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// A record must not be replicated with the data it speaks of. Paths are compared elsewhere; here the
-/// directories themselves are, because a bind mount gives one directory two paths.
+/// A record must not be replicated with the data it speaks of. Paths are compared elsewhere; here
+/// the directories themselves are, because a bind mount gives one directory two paths.
 fn refuse_state_inside(config: &ModuleConfig, state: &Path) -> Result<(), DaemonError> {
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let state = state.canonicalize().unwrap_or_else(|_| state.to_path_buf());
@@ -217,6 +218,11 @@ impl Daemon {
         let driver = self.driver.status();
         let alone = self.service.alone.load(Ordering::Relaxed);
         let (rss_bytes, cpu_us) = usage();
+        // Alone there is nobody they wait for.
+        let times = match driver.state {
+            State::Prim => self.service.times_waiting(),
+            _ => 0,
+        };
         let directories = self.config.directories.iter().map(|d| DirectoryStatus {
             path: d.path.display().to_string(),
             mounted: mount::is_mounted(&d.path),
@@ -238,7 +244,7 @@ impl Daemon {
             directories: directories.collect(),
             counters: Counters {
                 acknowledged: driver.counters.acknowledged + alone,
-                in_flight: driver.counters.in_flight + self.service.times_waiting(),
+                in_flight: driver.counters.in_flight + times,
                 rss_bytes,
                 cpu_us,
                 ..driver.counters
@@ -267,6 +273,14 @@ fn usage() -> (u64, u64) {
         pages * page,
         micros(usage.ru_utime) + micros(usage.ru_stime),
     )
+}
+
+/// The daemon's own groups must not be taken for those of the callers it acts for.
+fn drop_groups() {
+    // SAFETY: no groups are passed, so no memory is read.
+    if unsafe { libc::setgroups(0, std::ptr::null()) } != 0 {
+        tracing::debug!("the daemon keeps its groups");
+    }
 }
 
 /// As many open files as the system lets root have.

@@ -192,7 +192,10 @@ fn the_peers_full_disk_is_the_peers_trouble() {
     load.goes_on(200).unwrap();
     load.end().unwrap();
     let why = reason(&cluster, "node1");
-    assert!(why.contains("node2") && why.contains("errno 28"), "{why}");
+    assert!(
+        why.contains("node2") && why.contains("No space left"),
+        "{why}"
+    );
     let stale = "node2 waits and says that it is stale or why it failed";
     cluster
         .wait_until(stale, Duration::from_secs(5), |nodes| {

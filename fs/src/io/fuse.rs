@@ -113,6 +113,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let clears = size.is_some() || uid.is_some() || gid.is_some();
         let (atime, mtime) = (time_set(atime), time_set(mtime));
         let set = AttrSet {
             mode,
@@ -125,7 +126,7 @@ impl Filesystem for Adapter {
         let op = Op::SetAttr {
             id: id(ino),
             set,
-            cred: self.writer(req, ino, size.is_some() && req.uid() != 0),
+            cred: self.writer(req, ino, clears && req.uid() != 0),
         };
         let ttl = self.service.ttl();
         let finish = move |result: Result<Done, i32>| match result {

@@ -4,10 +4,11 @@
 //! slot file: magic "TNDMREC1" (8) ┆ generation u64 ┆ length u32 ┆ crc32 of generation, length
 //! and body u32 ┆ body (postcard)
 //! ```
-//! Both files have their full size from the beginning and are overwritten in place, so that a full disk
-//! cannot keep a node from recording that it is stale. A write goes to the slot that does not hold the
-//! newest valid generation, is flushed, and only then counts. A crash leaves either the old slot alone valid, or both with the new one newer. If
-//! files exist but none is valid the record is damaged: that is reported, never guessed (design 8).
+//! Both files have their full size from the beginning and are overwritten in place, so that a
+//! full disk cannot keep a node from recording that it is stale. A write goes to the slot that
+//! does not hold the newest valid generation, is flushed, and only then counts. A crash leaves
+//! either the old slot alone valid, or both with the new one newer. If files exist but none is
+//! valid the record is damaged: that is reported, never guessed (design 8).
 
 use crate::ids::Id128;
 use crate::logic::record::Record;
@@ -140,8 +141,8 @@ fn read_slot(path: &Path) -> std::io::Result<Slot> {
     })
 }
 
-/// Makes a blank slot. It gets its name only when it is whole, so that a slot of another size is one
-/// that was damaged.
+/// Makes a blank slot. It gets its name only when it is whole, so that a slot of another size is
+/// one that was damaged.
 fn make_slot(dir: &Path, path: &Path) -> std::io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;

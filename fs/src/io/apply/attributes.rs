@@ -63,10 +63,10 @@ pub(super) fn set_attr(fd: RawFd, node: &Node, set: &AttrSet, cred: Cred) -> io:
     if let Some(size) = set.size {
         with_rights(fd, cred, || sys::ftruncate(fd, size))?;
     }
-    assume_root();
     if set.uid.is_some() || set.gid.is_some() {
-        sys::fchown(fd, set.uid, set.gid)?;
+        with_rights(fd, cred, || sys::fchown(fd, set.uid, set.gid))?;
     }
+    assume_root();
     if let Some(mode) = set.mode {
         chmod(fd, node, mode & 0o7777)?;
     }

@@ -124,8 +124,8 @@ impl Adapter {
         }
     }
 
-    /// Whether a file has the set-group-id bit without group execution, which stays where a member of
-    /// its group writes.
+    /// Whether a file has the set-group-id bit without group execution, which stays where a
+    /// member of its group writes.
     fn is_guarded(&self, ino: INodeNo) -> bool {
         let mode = self.volume.mode(id(ino)).unwrap_or(0);
         mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID
