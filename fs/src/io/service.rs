@@ -240,7 +240,13 @@ impl Service {
         };
         let applied = match applier.apply(op) {
             Ok(applied) => applied,
-            Err(e) => return Err((finish, errno_of(&e))),
+            Err(e) => {
+                if matches!(op, Op::Rename { .. }) {
+                    // ext4 changes a directory's time even in taking a rename back.
+                    volume.times.note(&volume.nodes, op, None);
+                }
+                return Err((finish, errno_of(&e)));
+            }
         };
         let written = applied.written;
         let answer = answer_for(volume, &applied, finish);
