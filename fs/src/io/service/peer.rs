@@ -46,6 +46,13 @@ impl Service {
                 }
             }
         }
+        self.flush_stream();
+    }
+
+    fn flush_stream(&self) {
+        if let Some(driver) = self.driver.get() {
+            driver.flush();
+        }
     }
 
     /// Sends what is still listed when writes stand still.
@@ -59,6 +66,7 @@ impl Service {
                 self.send_time(volume, &node);
             }
         }
+        self.flush_stream();
     }
 
     /// Sends one file's times, if they have changed. The caller knows that there is a stream.
@@ -70,7 +78,7 @@ impl Service {
         let Some(driver) = self.driver.get() else {
             return;
         };
-        driver.ship_now(|shipment| {
+        driver.ship_later(|shipment| {
             // A file that was forgotten or lost its name meanwhile has no times to tell.
             let none = names::Entries::default();
             if node.orphan() || !names::bind_for(shipment, volume, &op, &none) {

@@ -57,13 +57,23 @@ impl Driver {
             core = waited.unwrap_or_else(PoisonError::into_inner).0;
             now = Instant::now();
         }
-        shared.ship_locked(core, size, build, done);
+        if let Some(mut core) = shared.ship_locked(core, size, build, done) {
+            core.link.flush(now);
+            shared.busy.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// As [`Driver::ship`] for the director and for small things: never waits for room.
-    pub fn ship_now(&self, build: impl FnOnce(&mut Shipment<'_>) -> bool) {
-        self.shared
-            .ship_locked(self.shared.lock(), 0, build, Box::new(|_| {}));
+    /// As [`Driver::ship`] for small things that nobody waits for: never waits for room, and leaves
+    /// with the next packet or [`Driver::flush`].
+    pub fn ship_later(&self, build: impl FnOnce(&mut Shipment<'_>) -> bool) {
+        let core = self.shared.lock();
+        drop(self.shared.ship_locked(core, 0, build, Box::new(|_| {})));
+    }
+
+    /// Sends what is waiting to be sent.
+    pub fn flush(&self) {
+        self.shared.lock().link.flush(Instant::now());
+        self.shared.busy.store(true, Ordering::Relaxed);
     }
 
     /// Puts frames that nobody waits for on the stream; they leave with the next packet. A peer
@@ -86,13 +96,14 @@ impl Driver {
 }
 
 impl Shared {
-    fn ship_locked(
+    /// Puts the frames on the stream, unsent; the core comes back unless there were none.
+    fn ship_locked<'a>(
         &self,
-        mut core: MutexGuard<'_, Core>,
+        mut core: MutexGuard<'a, Core>,
         size: usize,
         build: impl FnOnce(&mut Shipment<'_>) -> bool,
         done: Completion,
-    ) {
+    ) -> Option<MutexGuard<'a, Core>> {
         let now = Instant::now();
         let mut out = Vec::with_capacity(size + 256);
         let seq = core.member.acks.issue(now);
@@ -104,14 +115,14 @@ impl Shared {
         }) {
             core.member.acks.acknowledge(seq, 0);
             drop(core);
-            return done(Ok(()));
+            done(Ok(()));
+            return None;
         }
         core.completions.insert(seq, done);
         self.metrics
             .sent
             .fetch_add(out.len() as u64, Ordering::Relaxed);
         core.link.write(Bytes::from(out));
-        core.link.flush(now);
-        self.busy.store(true, Ordering::Relaxed);
+        Some(core)
     }
 }
