@@ -61,6 +61,13 @@ pub(crate) fn serve(daemon: &Arc<Daemon>, listener: UnixListener) -> io::Result<
 
 fn converse(daemon: &Daemon, stream: &UnixStream) -> io::Result<()> {
     if peer_uid(stream)? != 0 {
+        // What was asked is taken off the socket first: closing with it unread would discard the
+        // answer too.
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let mut line = Vec::new();
+        let _ = BufReader::new(stream)
+            .take(MAX_LINE as u64)
+            .read_until(b'\n', &mut line);
         let refusal = Refusal::new("root-only", "only root may control a module", "use sudo");
         return answer(stream, &Answer::Refused(refusal));
     }
