@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A file as the operation stream names it: the serving node's FUSE node id, unique while the
-/// session that introduced it lasts. The root of directory `n` is [`FileId::root`].
+/// session that introduced it lasts. The root of directory `n` is [`FileId::ROOT`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct FileId(pub u64);
 
