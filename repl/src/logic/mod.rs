@@ -3,9 +3,13 @@
 //!
 //! * [`record`]: what a node durably knows about its replica.
 //! * [`acks`]: which operations wait for the peer, and since when.
+//! * [`dirty`]: what may differ between the replicas.
+//! * [`resync`]: how a stale replica is brought up.
 //! * [`member`]: one node's part in the pair: role, session, growing and shrinking the in-sync set.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acks;
+pub mod dirty;
 pub mod member;
 pub mod record;
+pub mod resync;
