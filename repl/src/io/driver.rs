@@ -55,6 +55,16 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// The errno of the local file system.
     fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
+    /// Whether this tree has what a [`Op::Check`] says.
+    ///
+    /// # Errors
+    /// The errno of what could not be read.
+    fn check(&self, dir: DirId, op: &Op<'_>) -> Result<bool, i32>;
+    /// The bytes a [`Op::Fetch`] asks for; fewer at the end of the file.
+    ///
+    /// # Errors
+    /// The errno of what could not be read.
+    fn fetch(&self, dir: DirId, op: &Op<'_>) -> Result<Vec<u8>, i32>;
     /// A session begins: ids of an earlier one mean nothing any more.
     fn reset_peer_ids(&self);
     /// Returns when no change admitted under the old gate is unfinished.
@@ -102,6 +112,8 @@ struct Core {
     link: Link,
     member: Member,
     completions: HashMap<OpSeq, Completion>,
+    /// Who waits for the bytes of a [`Op::Fetch`].
+    fetches: HashMap<OpSeq, Sender<Vec<u8>>>,
     /// Received bytes that do not make a whole frame yet.
     rx: Vec<u8>,
     /// Counts sessions; ids bound in an earlier one are void.
@@ -200,6 +212,7 @@ impl Driver {
             link,
             member,
             completions: HashMap::new(),
+            fetches: HashMap::new(),
             rx: Vec::new(),
             session: 0,
             greeted: false,

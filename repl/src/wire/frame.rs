@@ -4,7 +4,7 @@ use super::control::Control;
 use super::ops::{get_op, kind_of, put_op};
 use super::raw::{Put, Reader, WireError};
 use crate::ids::{DirId, OpSeq};
-use crate::limits::{MAX_BODY, MAX_CONTROL};
+use crate::limits::{MAX_BODY, MAX_CONTROL, MAX_DATA};
 use crate::op::{Op, Timespec};
 
 /// Bytes of the fixed header.
@@ -12,6 +12,7 @@ pub const HEADER: usize = 16;
 
 pub(super) const KIND_CONTROL: u8 = 1;
 pub(super) const KIND_ACK: u8 = 2;
+pub(super) const KIND_DATA: u8 = 5;
 
 /// The fixed header, already checked for length and kind range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum Message<'a> {
     Ack {
         errno: i32,
     },
+    /// Answer to [`Op::Fetch`] with the frame's number.
+    Data(&'a [u8]),
     Op {
         dir: DirId,
         op: Op<'a>,
@@ -93,6 +96,11 @@ impl FrameHeader {
                 let errno = r.u32()?.cast_signed();
                 r.end()?;
                 Message::Ack { errno }
+            }
+            KIND_DATA => {
+                let data = r.bytes(MAX_DATA)?;
+                r.end()?;
+                Message::Data(data)
             }
             kind => {
                 let op = get_op(kind, &mut r)?;
@@ -156,6 +164,11 @@ pub fn encode_ack(out: &mut Vec<u8>, seq: OpSeq, errno: i32) {
     framed(out, (KIND_ACK, DirId(0), seq), |out| {
         out.u32(errno.cast_unsigned());
     });
+}
+
+/// Appends the frame of an answer to [`Op::Fetch`].
+pub fn encode_data(out: &mut Vec<u8>, seq: OpSeq, data: &[u8]) {
+    framed(out, (KIND_DATA, DirId(0), seq), |out| out.bytes(data));
 }
 
 /// Appends a control message's frame to `out`.

@@ -16,7 +16,9 @@ mod ops;
 mod raw;
 
 pub use control::{Control, Hello, Reject};
-pub use frame::{Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_op};
+pub use frame::{
+    Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_data, encode_op,
+};
 pub use raw::WireError;
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest

@@ -287,6 +287,7 @@ impl Director {
         let completions = {
             let mut core = self.shared.lock();
             core.member.acks.drain();
+            core.fetches.clear();
             std::mem::take(&mut core.completions)
         };
         let count = completions.len() as u64;
