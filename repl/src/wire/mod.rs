@@ -14,10 +14,12 @@ mod fields;
 mod frame;
 mod ops;
 mod raw;
+mod resync;
 
 pub use control::{Control, Hello, Reject};
 pub use frame::{
     Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_data, encode_op,
+    encode_reply, encode_request,
 };
 pub use raw::WireError;
 

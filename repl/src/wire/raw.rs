@@ -17,6 +17,8 @@ pub enum WireError {
     BadValue { field: &'static str, value: u64 },
     #[error("control message does not decode")]
     Control,
+    #[error("message of the resync does not decode, or a value in it is not allowed")]
+    Resync,
 }
 
 /// Reads fields from the front of a slice.
