@@ -1,10 +1,12 @@
 //! What replication does: the QUIC link, its threads, the record on disk.
 //!
+//! * [`clock`]: the time of leases and deadlines.
 //! * [`tls`]: who may speak.
 //! * [`link`]: one QUIC connection with the peer, without threads of its own.
 //! * [`record`]: the durable record.
 //! * [`driver`]: the threads that join link, logic and tree.
 
+pub mod clock;
 pub mod driver;
 mod link;
 pub mod record;

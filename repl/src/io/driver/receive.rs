@@ -1,5 +1,6 @@
 //! Receiving: packets to frames, acknowledgements to answers, operations to the tree.
 
+use super::super::clock;
 use super::super::link::LinkEvent;
 use super::{Completion, Core, Event, Shared};
 use crate::ids::{DirId, OpSeq};
@@ -309,14 +310,15 @@ impl Shared {
         if core.session != session {
             return None;
         }
+        let now = clock::now();
         if errno == DIFFERS {
             // The answer to a question, not a failure.
-            core.member.acks.acknowledge(seq, 0);
+            core.member.acknowledge(now, seq, 0);
             core.fetches.remove(&seq);
             let done = core.completions.remove(&seq)?;
             return Some(Box::new(move |_| done(Err(DIFFERS))));
         }
-        match core.member.acks.acknowledge(seq, errno) {
+        match core.member.acknowledge(now, seq, errno) {
             AckOutcome::Complete => {
                 self.metrics.acknowledged.fetch_add(1, Ordering::Relaxed);
                 core.completions.remove(&seq)
@@ -325,7 +327,7 @@ impl Shared {
                 self.tell(Event::PeerFailed(session, errno));
                 None
             }
-            AckOutcome::Unknown => None,
+            AckOutcome::Held | AckOutcome::Unknown => None,
         }
     }
 
