@@ -6,6 +6,7 @@
 //! * [`apply`]: one operation done, the same code on both nodes; [`times`]: file times that follow;
 //! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree; [`digest`],
 //!   [`fingerprint`]: what it is, in a few bytes;
+//! * [`scrub`]: when both replicas are compared;
 //! * [`control`]: the control socket; [`pool`]: threads for disk waits.
 
 pub(crate) mod apply;
@@ -21,6 +22,7 @@ pub(crate) mod nodes;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod readdir;
+pub(crate) mod scrub;
 pub(crate) mod service;
 pub(crate) mod sys;
 pub(crate) mod times;

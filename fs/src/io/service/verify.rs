@@ -35,6 +35,8 @@ const LISTED: usize = 100;
 pub(crate) struct Verify {
     status: Mutex<Option<VerifyStatus>>,
     running: AtomicBool,
+    /// Somebody asks for one: the background's is to end.
+    wanted: AtomicBool,
 }
 
 impl Verify {
@@ -85,6 +87,14 @@ pub(crate) type Differs = bool;
 impl Service {
     /// Compares everything. One at a time: `None` if another runs.
     pub(crate) fn run_verify(self: &Arc<Self>, asked: bool, pace: Option<u64>) -> Option<Differs> {
+        if asked {
+            self.verify.wanted.store(true, Ordering::Release);
+            let start = Instant::now();
+            while self.verify_is_background() && start.elapsed() < PATIENCE * 10 {
+                std::thread::sleep(PATIENCE / 100);
+            }
+            self.verify.wanted.store(false, Ordering::Release);
+        }
         if self.verify.running.swap(true, Ordering::AcqRel) {
             return None;
         }
@@ -121,8 +131,24 @@ impl Service {
         Some(differs)
     }
 
-    pub(crate) fn verify_runs(&self) -> bool {
-        self.verify.running.load(Ordering::Acquire)
+    /// Whether one runs that somebody asked for.
+    pub(crate) fn verify_is_asked(&self) -> bool {
+        self.verify
+            .lock()
+            .as_ref()
+            .is_some_and(|s| s.running && s.asked)
+    }
+
+    fn verify_is_background(&self) -> bool {
+        self.verify
+            .lock()
+            .as_ref()
+            .is_some_and(|s| s.running && !s.asked)
+    }
+
+    /// Whether changes go to the peer now, so that there is something to compare.
+    pub(crate) fn replicates(&self) -> bool {
+        *self.gate() == Gate::Replicated
     }
 
     /// The follower's part: the same question about its own tree.
@@ -283,6 +309,9 @@ impl Walk<'_> {
             result?;
         }
         let service = self.service;
+        if self.pace.is_some() && service.verify.wanted.load(Ordering::Acquire) {
+            return Err(Stop::Failed("somebody asked for one".into()));
+        }
         let gate = service.gate();
         if *gate != Gate::Replicated {
             return Err(Stop::NotReplicated);

@@ -5,8 +5,9 @@ use super::super::link::LinkEvent;
 use super::{Completion, Core, Event, Shared};
 use crate::ids::{DirId, OpSeq};
 use crate::logic::acks::AckOutcome;
+use crate::logic::resync::messages::Reply;
 use crate::op::{DIFFERS, Op};
-use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack, encode_data};
+use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack, encode_data, encode_reply};
 use bytes::Bytes;
 use quinn_udp::RecvMeta;
 use std::collections::VecDeque;
@@ -167,6 +168,9 @@ impl Shared {
                     core.greeted = false;
                     // Nobody will answer these any more, and the gate waits for who asked.
                     core.fetches.clear();
+                    if let Some(exchange) = core.exchange.take() {
+                        exchange.close();
+                    }
                     events.push(Event::Down(core.session, why));
                 }
             }
@@ -268,7 +272,20 @@ impl Shared {
                 }
             }
             // No resync runs in this driver yet, so nobody asked.
-            Message::Request(_) | Message::Reply(_) => {}
+            Message::Request(request) => {
+                let number = decoded.seq.0;
+                if !self.desk.push(session, number, request) {
+                    let what = "no resync was agreed".to_string();
+                    let errno = libc::ENOTCONN;
+                    encode_reply(replies, number, &Reply::Failed { errno, what });
+                }
+            }
+            Message::Reply(reply) => {
+                let exchange = self.lock().exchange.clone();
+                if let Some(exchange) = exchange {
+                    exchange.arrived(decoded.seq.0, *reply);
+                }
+            }
         }
         Ok(())
     }

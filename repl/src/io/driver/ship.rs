@@ -1,5 +1,6 @@
 //! Putting operations on the stream.
 
+use super::super::clock;
 use super::{Completion, Core, Driver, Shared};
 use crate::ids::{DirId, FileId, OpSeq};
 use crate::limits::MAX_PENDING;
@@ -130,9 +131,8 @@ impl Shared {
         build: impl FnOnce(&mut Shipment<'_>) -> bool,
         done: Completion,
     ) -> Option<MutexGuard<'a, Core>> {
-        let now = Instant::now();
         let mut out = Vec::with_capacity(size + 256);
-        let seq = core.member.acks.issue(now);
+        let seq = core.member.acks.issue(clock::now());
         let session = core.session;
         if !build(&mut Shipment {
             out: &mut out,
