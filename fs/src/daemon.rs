@@ -211,6 +211,7 @@ impl Daemon {
             Request::Prim { force } => self.driver.command(Command::Prim { force: *force }),
             Request::Second => self.driver.command(Command::Second),
             Request::Stop => self.driver.command(Command::Stop),
+            _ => Err(Refusal::new("not-built", "not built yet", "wait")),
         }
     }
 
@@ -249,6 +250,10 @@ impl Daemon {
                 cpu_us,
                 ..driver.counters
             },
+            why: Vec::new(),
+            marks: Default::default(),
+            resync: None,
+            verify: None,
         }
     }
 }

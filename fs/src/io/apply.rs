@@ -126,7 +126,9 @@ impl Applier<'_> {
                     Ok(())
                 })
             }
-            Op::Fsync { .. } | Op::SyncAll => Ok(Applied::default()),
+            Op::Fsync { .. } | Op::SyncAll | Op::Check { .. } | Op::Fetch { .. } => {
+                Ok(Applied::default())
+            }
         }
     }
 

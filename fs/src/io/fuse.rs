@@ -6,7 +6,7 @@ mod convert;
 use super::read::{attr, entry_kind};
 use super::service::{Done, Service, Volume, Write};
 use super::sys;
-use crate::error::to_fuse;
+use crate::error::{errno_of, to_fuse};
 use convert::{cred, fail, id, time_set};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation,
@@ -310,6 +310,9 @@ impl Filesystem for Adapter {
             }
             match self.volume.read(id(ino), &mut buffer[..size], offset) {
                 Ok(n) => reply.data(&buffer[..n]),
+                Err(e) if errno_of(&e) == libc::EIO => {
+                    self.read_from_peer(id(ino), offset, size, reply);
+                }
                 Err(e) => reply.error(fail(&e)),
             }
         });

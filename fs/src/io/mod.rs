@@ -4,13 +4,15 @@
 //! * [`service`]: the way of a change; [`names`]: entries and introductions; [`read`], [`readdir`]:
 //!   what only reads; [`tree`]: what the driver asks;
 //! * [`apply`]: one operation done, the same code on both nodes; [`times`]: file times that follow;
-//! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree; [`digest`]: its digest;
+//! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree; [`digest`],
+//!   [`fingerprint`]: what it is, in a few bytes;
 //! * [`control`]: the control socket; [`pool`]: threads for disk waits.
 
 pub(crate) mod apply;
 pub(crate) mod backing;
 pub(crate) mod control;
 pub(crate) mod digest;
+pub(crate) mod fingerprint;
 pub(crate) mod fuse;
 pub(crate) mod identity;
 pub(crate) mod mount;

@@ -47,7 +47,8 @@ impl Volume {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if done > 0 => break,
+                // Also after some bytes: the kernel takes a short answer for the file's end and
+                // would give the application zeros.
                 Err(e) => return Err(e),
             }
         }

@@ -8,9 +8,12 @@
 //! Lock order: gate, then a file's order, then the driver's core, then a node's state.
 
 mod peer;
+mod repair;
 mod sync;
+mod verify;
 mod write;
 
+pub(crate) use verify::Verify;
 pub(crate) use write::Write;
 
 use super::apply::{Applied, Applier, Ids};
@@ -90,6 +93,7 @@ pub(crate) struct Service {
     driver: OnceLock<Driver>,
     /// Changes answered without the peer.
     pub(crate) alone: AtomicU64,
+    pub(crate) verify: Verify,
 }
 
 impl Volume {
@@ -122,6 +126,7 @@ impl Service {
             devices,
             driver: OnceLock::new(),
             alone: AtomicU64::new(0),
+            verify: Verify::default(),
         })
     }
 

@@ -27,6 +27,16 @@ impl Tree for Service {
             .map_err(|e| errno_of(&e))
     }
 
+    fn check(&self, dir: DirId, op: &Op<'_>) -> Result<bool, i32> {
+        self.check_for_peer(self.volume(dir)?, op)
+            .map_err(|e| errno_of(&e))
+    }
+
+    fn fetch(&self, dir: DirId, op: &Op<'_>) -> Result<Vec<u8>, i32> {
+        self.fetch_for_peer(self.volume(dir)?, op)
+            .map_err(|e| errno_of(&e))
+    }
+
     fn reset_peer_ids(&self) {
         Self::reset_peer_ids(self);
     }

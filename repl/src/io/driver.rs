@@ -23,8 +23,9 @@ use super::socket::Socket;
 use super::tls::{Pem, Tls, TlsError};
 use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
 use crate::ids::{DirId, Id128, OpSeq};
-use crate::logic::member::{Gate, Member};
+use crate::logic::member::{Gate, Isolation, Member, MemberConfig};
 use crate::logic::record::Record;
+use crate::logic::rules::Rules;
 use crate::op::Op;
 use crate::wire::encode_control;
 use crate::wire::{Control, Hello, WIRE_VERSION, WIRE_VERSION_MIN};
@@ -55,6 +56,16 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// The errno of the local file system.
     fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
+    /// Whether this tree has what a [`Op::Check`] says.
+    ///
+    /// # Errors
+    /// The errno of what could not be read.
+    fn check(&self, dir: DirId, op: &Op<'_>) -> Result<bool, i32>;
+    /// The bytes a [`Op::Fetch`] asks for; fewer at the end of the file.
+    ///
+    /// # Errors
+    /// The errno of what could not be read.
+    fn fetch(&self, dir: DirId, op: &Op<'_>) -> Result<Vec<u8>, i32>;
     /// A session begins: ids of an earlier one mean nothing any more.
     fn reset_peer_ids(&self);
     /// Returns when no change admitted under the old gate is unfinished.
@@ -102,6 +113,8 @@ struct Core {
     link: Link,
     member: Member,
     completions: HashMap<OpSeq, Completion>,
+    /// Who waits for the bytes of a [`Op::Fetch`].
+    fetches: HashMap<OpSeq, Sender<Vec<u8>>>,
     /// Received bytes that do not make a whole frame yet.
     rx: Vec<u8>,
     /// Counts sessions; ids bound in an earlier one are void.
@@ -178,6 +191,21 @@ pub struct DriverStatus {
     pub counters: Counters,
 }
 
+/// A member led by the operator: no manager, no witness.
+fn by_hand(names: &(String, String), stall_limit: Duration) -> MemberConfig {
+    MemberConfig {
+        local: names.0.clone(),
+        peer: names.1.clone(),
+        stall_limit,
+        lease: stall_limit * 2 / 3,
+        witness: false,
+        isolation: Isolation::Wait,
+        after_power_loss: None,
+        by_hand: true,
+        rules: Rules::default(),
+    }
+}
+
 impl Driver {
     /// Starts the threads. The returned receiver gets one message when the daemon is to end.
     ///
@@ -195,11 +223,12 @@ impl Driver {
         let names = (config.local.0.clone(), config.peer.0.clone());
         let dials = names.0 < names.1;
         let link = Link::new(socket.clone(), tls, config.peer.clone(), dials, now);
-        let member = Member::new(names.clone(), config.stall_limit, (record, boot), now);
+        let member = Member::new(by_hand(&names, config.stall_limit), (record, boot), now);
         let core = Core {
             link,
             member,
             completions: HashMap::new(),
+            fetches: HashMap::new(),
             rx: Vec::new(),
             session: 0,
             greeted: false,

@@ -1,8 +1,8 @@
 //! Bodies of operation frames.
 
 use super::fields::{
-    durability, get_cred, get_kind, get_set, id, name, offset, put_cred, put_kind, put_set,
-    xattr_name,
+    durability, get_checked, get_cred, get_kind, get_set, id, name, offset, piece, put_checked,
+    put_cred, put_kind, put_set, xattr_name,
 };
 use super::raw::{Put, Reader, WireError};
 use crate::limits::{MAX_DATA, MAX_XATTR};
@@ -26,6 +26,8 @@ pub(super) fn kind_of(op: &Op<'_>) -> u8 {
         Op::SetFlags { .. } => 28,
         Op::Fsync { .. } => 29,
         Op::SyncAll => 30,
+        Op::Check { .. } => 31,
+        Op::Fetch { .. } => 32,
     }
 }
 
@@ -118,6 +120,16 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             out.u8(u8::from(data_only));
         }
         Op::SyncAll => {}
+        Op::Check { id, what, hash } => {
+            out.u64(id.0);
+            put_checked(out, what);
+            out.extend_from_slice(&hash);
+        }
+        Op::Fetch { id, offset, len } => {
+            out.u64(id.0);
+            out.u64(offset);
+            out.u32(len);
+        }
     }
 }
 
@@ -215,6 +227,16 @@ pub(super) fn get_op<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Op<'a>, WireErr
             data_only: r.flag("data_only")?,
         },
         30 => Op::SyncAll,
+        31 => Op::Check {
+            id: id(r)?,
+            what: get_checked(r)?,
+            hash: r.array()?,
+        },
+        32 => Op::Fetch {
+            id: id(r)?,
+            offset: offset(r)?,
+            len: piece(r)?,
+        },
         kind => return Err(WireError::UnknownKind(kind)),
     })
 }

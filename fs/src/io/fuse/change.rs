@@ -5,7 +5,7 @@ use super::super::service::{Done, Finish};
 use super::convert::{cred, fail, id};
 use super::{Adapter, GENERATION};
 use crate::error::to_fuse;
-use fuser::{Errno, FileHandle, INodeNo, ReplyCreate, ReplyEmpty, ReplyEntry, Request};
+use fuser::{Errno, FileHandle, INodeNo, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, Request};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use tandem_repl::ids::FileId;
@@ -89,6 +89,17 @@ impl Adapter {
             }
             Err(e) => reply.error(fail(&e)),
         }
+    }
+
+    /// What the disk here cannot read; aside, because it waits for the peer.
+    pub(super) fn read_from_peer(&self, id: FileId, offset: u64, size: usize, reply: ReplyData) {
+        let volume = self.volume.clone();
+        self.service.in_background(Box::new(move |service| {
+            match service.read_repaired(&volume, id, offset, size) {
+                Ok(data) => reply.data(&data),
+                Err(errno) => reply.error(to_fuse(errno)),
+            }
+        }));
     }
 
     pub(super) fn sync(&self, op: Op<'static>, reply: ReplyEmpty) {

@@ -7,6 +7,7 @@ use crate::op::Op;
 use crate::wire::encode_op;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -61,6 +62,31 @@ impl Driver {
             core.link.flush(now);
             shared.busy.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Asks the peer for bytes of a file as they are at this point of the stream. `build` is as in
+    /// [`Driver::ship`] and puts an [`Op::Fetch`] on it. Waits at most the stall limit.
+    ///
+    /// # Errors
+    /// There is no peer, it cannot read them either, or it did not answer.
+    pub fn fetch(&self, build: impl FnOnce(&mut Shipment<'_>) -> bool) -> Result<Vec<u8>, i32> {
+        let (sender, receiver) = channel();
+        let shared = &self.shared;
+        let mut seq = OpSeq(0);
+        let build = |shipment: &mut Shipment<'_>| {
+            seq = shipment.seq;
+            build(shipment)
+        };
+        let Some(mut core) = shared.ship_locked(shared.lock(), 0, build, Box::new(|_| {})) else {
+            return Err(libc::EIO);
+        };
+        core.fetches.insert(seq, sender);
+        core.link.flush(Instant::now());
+        drop(core);
+        shared.busy.store(true, Ordering::Relaxed);
+        let fetched = receiver.recv_timeout(shared.stall_limit);
+        shared.lock().fetches.remove(&seq);
+        fetched.map_err(|_| libc::EIO)
     }
 
     /// As [`Driver::ship`] for small things that nobody waits for: never waits for room, and leaves
