@@ -1,8 +1,9 @@
 //! The map: is this covered, and if not, by which record will it be.
 
 use super::checkpoint::Hot;
-use super::file::{END, File, Touched};
+use super::file::{File, Touched};
 use super::folder::{Folder, Umbrella};
+use super::grains::END;
 use super::hash::Table;
 use super::{Births, Cover, DirRef, FileRef, Limits, Record, Rules, Touch};
 use crate::ids::{DirId, Key, Uid};
@@ -140,14 +141,19 @@ impl Map {
                 cover.unwrap_or(Cover::Covered)
             }
         };
-        if self.files.len() > self.limits.files
-            || self.dirs.len() > self.limits.dirs
-            || self.names > self.limits.names
-            || self.chunks > self.limits.chunks
+        self.bound();
+        cover
+    }
+
+    fn bound(&mut self) {
+        let limits = &self.limits;
+        if self.files.len() > limits.files
+            || self.dirs.len() > limits.dirs
+            || self.names > limits.names
+            || self.chunks > limits.chunks
         {
             self.tighten();
         }
-        cover
     }
 
     /// As [`Self::cover`] where place and size are not known yet: true if the touch is covered,
@@ -164,6 +170,7 @@ impl Map {
             Touch::Meta { file } => self.file(dir, file, None, false),
             Touch::Entry { .. } => return self.cover(dir, touch) == Cover::Covered,
         };
+        self.bound();
         cover == Some(Cover::Covered)
     }
 
@@ -267,7 +274,7 @@ impl Map {
         let id = (dir, file.key);
         let mut umbrella = None;
         if self.deep > 0 {
-            let known = || Some(self.files.get(&id)?.place.as_ref()?.0);
+            let known = || self.files.get(&id)?.parent();
             let parent = file.place.map(|p| p.0).or_else(known);
             if parent.is_none() && !whole {
                 return None;
@@ -310,7 +317,7 @@ impl Map {
         whole: bool,
     ) -> Option<Touched> {
         let known = self.files.get_mut(&id);
-        let placed = |f: &File| f.place.is_some() || f.uid == Uid::ROOT;
+        let placed = |f: &File| f.parent().is_some() || f.uid == Uid::ROOT;
         let known = match known {
             Some(known) if whole || placed(known) => known,
             _ if !whole => return None,
