@@ -46,16 +46,18 @@ fn the_survivor_waits_the_lease_out_and_asks() {
     p.up = false;
     p.input(1, Input::SessionDown("power".into()));
     p.log.clear();
-    p.input(
-        1,
-        Input::Prim {
-            token: 3,
-            force: false,
-        },
-    );
-    p.pass(1000);
+    let prim = Input::Prim {
+        token: 3,
+        force: false,
+    };
+    p.input(1, prim);
+    let pass = |p: &mut Pair, ms| {
+        p.now += Duration::from_millis(ms);
+        p.input(1, Input::Tick);
+    };
+    pass(&mut p, 1000);
     p.never("b:AskWitness");
-    p.pass(1200);
+    pass(&mut p, 1000);
     p.happened(&[
         "b:record-intent",
         "b:AskWitness",
@@ -64,7 +66,9 @@ fn the_survivor_waits_the_lease_out_and_asks() {
         "b:Flush",
     ]);
     assert_eq!(p.states()[1], State::Alone);
-    // The old server, without its lease, is refused too.
+    // The old server wakes up: its lease is over, and the witness refuses it.
+    assert!(!p.members[0].may_acknowledge(p.now));
+    p.input(0, Input::SessionDown("late".into()));
     assert_eq!(p.states()[0], State::Wait);
     assert_eq!(p.code(0), "granted-to-peer");
     p.connect();

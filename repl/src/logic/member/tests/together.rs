@@ -223,9 +223,7 @@ fn a_swap_that_is_not_taken_up_steps_back() {
     let verdict = p.members[0].verdict().unwrap();
     assert_eq!(verdict.stepped_back, vec!["a"], "V5a");
     assert_eq!(p.refused(0), None);
-    p.pass(3000);
-    assert_eq!(p.states()[0], State::Alone);
-    p.input(1, Input::Second { token: 8 });
+    p.happened(&["b:record-stale", "b:Told", "a:record-1", "a:Alone"]);
     assert_eq!(p.states(), [State::Prim, State::Second]);
 }
 
