@@ -5,7 +5,7 @@
 //! [`Op::Bind`], which tells the peer where that file is. So an operation needs no path, and the
 //! rename of an ancestor cannot lead it astray.
 
-use crate::ids::FileId;
+use crate::ids::{FileId, Uid};
 
 /// What happens to set-id bits and file capabilities when a file is written or truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,8 +94,10 @@ pub enum Op<'a> {
     Unbind {
         id: FileId,
     },
+    /// `uid` is the file's lasting identity, which the serving node chooses.
     Make {
         id: FileId,
+        uid: Uid,
         parent: FileId,
         name: &'a [u8],
         kind: Kind<'a>,

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample;
 use tandem_repl::control::State;
-use tandem_repl::ids::{FileId, Id128, OpSeq};
+use tandem_repl::ids::{FileId, Id128, OpSeq, Uid};
 use tandem_repl::limits::{MAX_DATA, MAX_NAME, MAX_TARGET, MAX_XATTR};
 use tandem_repl::logic::record::{Epoch, Record};
 use tandem_repl::op::{
@@ -181,6 +181,10 @@ impl Parts {
         ];
         ops.extend(kinds.map(|kind| Op::Make {
             id,
+            uid: Uid {
+                origin: offset,
+                number: len,
+            },
             parent,
             name,
             kind,

@@ -4,11 +4,13 @@
 //! Times of directories are left out: they change when a directory is made ready for replication,
 //! and the serving node sends its own with the first operation on each.
 
+use super::lasting;
 use super::sys;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use tandem_repl::logic::resync::PRIVATE;
 
 /// Bytes read at once.
 const CHUNK: usize = 256 * 1024;
@@ -37,6 +39,9 @@ pub(crate) fn tree(root: RawFd) -> Result<[u8; 32], String> {
         let dir = open_path(root, &path).map_err(named)?;
         walk.entry(&path, dir.as_raw_fd()).map_err(named)?;
         for name in names(dir.as_raw_fd()).map_err(named)? {
+            if path.is_empty() && name.to_bytes() == PRIVATE {
+                continue;
+            }
             let mut child = path.clone();
             child.push(b'/');
             child.extend_from_slice(name.as_bytes());
@@ -141,7 +146,7 @@ impl Walk {
         };
         let mut names: Vec<_> = list[..n]
             .split(|b| *b == 0)
-            .filter(|name| !name.is_empty())
+            .filter(|name| !name.is_empty() && !lasting::is_hidden(name))
             .collect();
         names.sort_unstable();
         let mut value = vec![0u8; 64 * 1024];

@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tandem_repl::ids::FileId;
+use tandem_repl::ids::{FileId, Uid};
 use tandem_repl::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
 use tandem_repl::op::{AttrSet, Durability, Kind, Op, Privileges};
 
@@ -583,6 +583,7 @@ impl Filesystem for Adapter {
         }
         let op = Op::Make {
             id: FileId(u64::MAX),
+            uid: Uid::NONE,
             parent: id(parent),
             name: name.as_bytes(),
             kind: Kind::File,

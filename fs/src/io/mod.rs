@@ -16,6 +16,7 @@ pub(crate) mod digest;
 pub(crate) mod fingerprint;
 pub(crate) mod fuse;
 pub(crate) mod identity;
+pub(crate) mod lasting;
 pub(crate) mod mount;
 pub(crate) mod names;
 pub(crate) mod nodes;

@@ -2,6 +2,7 @@
 //! requests per listing that it answers from its own cache; so a request names nothing but
 //! directory and offset, and the descriptors are ours to keep. Entries come with attributes.
 
+use super::lasting;
 use super::nodes::{Node, Nodes};
 use super::sys;
 use std::collections::HashMap;
@@ -124,7 +125,7 @@ impl DirStream {
         }
     }
 
-    /// The entry, or nothing if it vanished since it was read.
+    /// The entry, or nothing if it vanished since it was read, or is not to be seen.
     fn entry(
         &self,
         dir: FileId,
@@ -133,6 +134,9 @@ impl DirStream {
         next: i64,
         kind: u8,
     ) -> io::Result<Option<Entry>> {
+        if lasting::is_private(dir, name.to_bytes()) {
+            return Ok(None);
+        }
         let dots = matches!(name.to_bytes(), b"." | b"..");
         let Some(nodes) = nodes.filter(|_| !dots) else {
             return Ok(Some(Entry {

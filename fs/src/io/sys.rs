@@ -4,12 +4,14 @@
 mod dirents;
 mod inode;
 mod mount;
+mod xattr;
 
 pub(crate) use dirents::{dirents, getdents};
 pub(crate) use inode::{
     FS_IOC_FSGETXATTR, FsXattr, get_flags, get_fsxattr, mode_of, protection, set_flags,
 };
 pub(crate) use mount::{mount_fuse, umount};
+pub(crate) use xattr::{getxattr, listxattr, removexattr, setxattr, setxattr_at};
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -301,49 +303,6 @@ pub(crate) fn path_of_fd(fd: RawFd) -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
     let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))?;
     Ok(path.into_os_string().into_vec())
-}
-
-pub(crate) fn setxattr(fd: RawFd, name: &CStr, value: &[u8], flags: i32) -> io::Result<()> {
-    let path = proc_path(fd);
-    // SAFETY: strings are C strings, the value is valid for its length.
-    let result = unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            flags,
-        )
-    };
-    check(result).map(|_| ())
-}
-
-pub(crate) fn removexattr(fd: RawFd, name: &CStr) -> io::Result<()> {
-    let path = proc_path(fd);
-    // SAFETY: both are C strings.
-    check(unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) }).map(|_| ())
-}
-
-/// Value of an attribute into `buf`; its length if `buf` is empty.
-pub(crate) fn getxattr(fd: RawFd, name: &CStr, buf: &mut [u8]) -> io::Result<usize> {
-    let path = proc_path(fd);
-    // SAFETY: strings are C strings, the buffer is valid for its length.
-    let n = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            buf.as_mut_ptr().cast(),
-            buf.len(),
-        )
-    };
-    check_size(n)
-}
-
-/// Names of the attributes, each ended by a zero byte; the length if `buf` is empty.
-pub(crate) fn listxattr(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
-    let path = proc_path(fd);
-    // SAFETY: the path is a C string, the buffer is valid for its length.
-    check_size(unsafe { libc::listxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) })
 }
 
 pub(crate) fn fstatvfs(fd: RawFd) -> io::Result<libc::statvfs> {

@@ -2,7 +2,7 @@
 
 use super::frame::{get_time, put_time};
 use super::raw::{Put, Reader, WireError};
-use crate::ids::FileId;
+use crate::ids::{FileId, Uid};
 use crate::limits::{MAX_CHECK, MAX_DATA, MAX_NAME, MAX_TARGET};
 use crate::op::{AttrSet, Checked, Cred, Durability, Kind, Privileges, TimeSet};
 
@@ -14,6 +14,18 @@ pub(super) fn id(r: &mut Reader<'_>) -> Result<FileId, WireError> {
         }),
         v => Ok(FileId(v)),
     }
+}
+
+pub(super) fn put_uid(out: &mut Vec<u8>, uid: Uid) {
+    out.u64(uid.origin);
+    out.u64(uid.number);
+}
+
+pub(super) fn get_uid(r: &mut Reader<'_>) -> Result<Uid, WireError> {
+    Ok(Uid {
+        origin: r.u64()?,
+        number: r.u64()?,
+    })
 }
 
 /// One path component: not empty, not `.` or `..`, no `/` and no zero byte, so that no frame can

@@ -1,8 +1,8 @@
 //! Bodies of operation frames.
 
 use super::fields::{
-    durability, get_checked, get_cred, get_kind, get_set, id, name, offset, piece, put_checked,
-    put_cred, put_kind, put_set, xattr_name,
+    durability, get_checked, get_cred, get_kind, get_set, get_uid, id, name, offset, piece,
+    put_checked, put_cred, put_kind, put_set, put_uid, xattr_name,
 };
 use super::raw::{Put, Reader, WireError};
 use crate::limits::{MAX_DATA, MAX_XATTR};
@@ -41,6 +41,7 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
         Op::Unbind { id } => out.u64(id.0),
         Op::Make {
             id,
+            uid,
             parent,
             name,
             kind,
@@ -49,6 +50,7 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             cred,
         } => {
             out.u64(id.0);
+            put_uid(out, uid);
             out.u64(parent.0);
             out.bytes(name);
             put_kind(out, kind);
@@ -160,6 +162,7 @@ pub(super) fn get_op<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Op<'a>, WireErr
         17 => Op::Unbind { id: id(r)? },
         18 => Op::Make {
             id: id(r)?,
+            uid: get_uid(r)?,
             parent: id(r)?,
             name: name(r)?,
             kind: get_kind(r)?,

@@ -8,7 +8,7 @@ use crate::error::to_fuse;
 use fuser::{Errno, FileHandle, INodeNo, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, Request};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use tandem_repl::ids::FileId;
+use tandem_repl::ids::{FileId, Uid};
 use tandem_repl::limits::MAX_NAME;
 use tandem_repl::op::{Cred, Kind, Op, Privileges};
 
@@ -40,6 +40,7 @@ impl Adapter {
         }
         let op = Op::Make {
             id: FileId(u64::MAX),
+            uid: Uid::NONE,
             parent: id(parent),
             name: name.as_bytes(),
             kind,
