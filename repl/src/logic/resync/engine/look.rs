@@ -348,8 +348,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             self.post_forgets().await?;
         }
         let id = (dir, uid);
-        let used = self.plan.dirs.contains_key(&id) || self.keep.contains(&id);
-        if uid != Uid::ROOT && !used {
+        if self.forgetful && uid != Uid::ROOT && !self.plan.dirs.contains_key(&id) {
             self.forgets.push((dir, uid));
         }
         Ok(())

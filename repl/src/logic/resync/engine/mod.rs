@@ -103,8 +103,8 @@ struct Engine<'a, P, F> {
     suspect: bool,
     /// Whole trees are compared in this session.
     walking: bool,
-    /// Directories the target must remember while they are looked at.
-    keep: HashSet<(DirId, Uid)>,
+    /// Whole trees are being walked, each once: what was left behind need not be remembered.
+    forgetful: bool,
     last: bool,
     report: PassReport,
     outcome: Outcome,
@@ -139,7 +139,7 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         forgets: Vec::new(),
         suspect: false,
         walking: false,
-        keep: HashSet::new(),
+        forgetful: false,
         last: false,
         report: PassReport::default(),
         outcome: Outcome::default(),

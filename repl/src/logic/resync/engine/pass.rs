@@ -147,7 +147,10 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// Compares directories with all below them: looks, then places.
     async fn walk(&mut self) -> Result<(), Failure> {
         loop {
-            let walks = std::mem::take(&mut self.plan.walks);
+            let mut walks = std::mem::take(&mut self.plan.walks);
+            let roots: Vec<_> = walks.iter().filter(|w| w.2 == Uid::ROOT).copied().collect();
+            walks.retain(|w| w.2 == Uid::ROOT || roots.iter().all(|r| r.0 != w.0));
+            self.forgetful = walks.len() == roots.len() && self.late.is_empty();
             let mut nodes = std::mem::take(&mut self.late);
             if walks.is_empty() && nodes.is_empty() {
                 return Ok(());
@@ -168,14 +171,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                         key: Some(dir.key),
                         recurse: true,
                     };
-                    self.keep.insert((dir.dir, dir.uid));
                     self.work.push(Work::List(look, 0));
                 }
             }
             self.work().await?;
             for node in nodes {
                 if let Some(dir) = self.nodes.dir(node) {
-                    self.keep.remove(&(dir.dir, dir.uid));
                     self.work.push(Work::Put(Putting {
                         dir,
                         node,
@@ -185,6 +186,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
             }
             self.work().await?;
+            self.forgetful = false;
         }
     }
 

@@ -7,7 +7,7 @@ use crate::ids::{Key, Uid};
 use crate::logic::dirty::{DirRef, FileRef, Touch};
 use std::sync::Arc;
 
-pub(super) struct App {
+pub(in super::super) struct App {
     pub(super) tree: Arc<Model>,
     pub(super) marking: Marking,
     state: u64,
@@ -95,13 +95,18 @@ impl App {
     }
 
     pub(super) fn write(&mut self, place: &Place, offset: u64, data: &[u8]) {
+        if !matches!(self.tree.stat(place.2), Ok((_, _, Kind::File, _))) {
+            return;
+        }
         self.touch_file(place, Some((offset, data.len() as u64)));
         let now = self.now();
         let _ = self.tree.write_at(place.2, offset, data, now);
     }
 
     pub(super) fn truncate(&mut self, place: &Place, size: u64) {
-        let before = self.tree.stat(place.2).map_or(0, |s| s.1);
+        let Ok((_, before, Kind::File, _)) = self.tree.stat(place.2) else {
+            return;
+        };
         self.touch_file(place, Some((size.min(before), u64::MAX)));
         let now = self.now();
         let _ = self.tree.set_size(place.2, size, now);
@@ -193,14 +198,18 @@ impl App {
                     self.write(&(parent, name.into(), key), 0, &data);
                 }
             }
-            4 | 5 => drop(self.make(parent, &name, Kind::Directory)),
-            6 => drop(self.make(parent, &name, Kind::Symlink(b"to/there".to_vec()))),
+            4 | 5 => {
+                self.make(parent, &name, Kind::Directory);
+            }
+            6 => {
+                self.make(parent, &name, Kind::Symlink(b"to/there".to_vec()));
+            }
             7 => {
                 let pipe = Kind::Node {
                     format: 0o010_000,
                     rdev: 0,
                 };
-                drop(self.make(parent, &name, pipe));
+                self.make(parent, &name, pipe);
             }
             8 => self.link(&place, parent, &name),
             9 | 10 => self.remove(place.0, &place.1),
@@ -226,9 +235,12 @@ impl App {
             }
             _ => {
                 let offset = self.below(size as usize) as u64;
-                self.touch_file(&place, Some((offset, 20_000)));
-                let now = self.now();
-                let _ = self.tree.punch(place.2, offset, 20_000, now);
+                self.touch_file(&place, None);
+                if size > 0 {
+                    self.touch_file(&place, Some((offset, 20_000)));
+                    let now = self.now();
+                    let _ = self.tree.punch(place.2, offset, 20_000, now);
+                }
                 let value = self.below(1000).to_string();
                 let _ = self.tree.set_xattr(place.2, b"user.a", value.as_bytes());
             }

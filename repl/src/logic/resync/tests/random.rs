@@ -3,7 +3,12 @@
 use super::super::messages::Kind;
 use super::World;
 
-const SEEDS: u64 = 400;
+fn seeds() -> std::ops::Range<u64> {
+    match std::env::var("ONE").ok().and_then(|s| s.parse().ok()) {
+        Some(one) => one..one + 1,
+        None => 0..400,
+    }
+}
 
 /// The first synchronisation of a tree that exists.
 fn synchronised(seed: u64, size: usize) -> World {
@@ -17,7 +22,7 @@ fn synchronised(seed: u64, size: usize) -> World {
 
 #[test]
 fn a_first_synchronisation() {
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         let world = World::new(seed);
         world.app.borrow_mut().changes(60);
         world.app.borrow_mut().marking.mark_everything();
@@ -30,7 +35,7 @@ fn a_first_synchronisation() {
 
 #[test]
 fn changes_while_the_target_was_away() {
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         println!("seed {seed}");
         let world = synchronised(seed, 60);
         for round in 0..3 {
@@ -44,7 +49,7 @@ fn changes_while_the_target_was_away() {
 
 #[test]
 fn changes_while_the_resync_runs() {
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         println!("seed {seed}");
         let world = synchronised(seed, 60);
         world.busy.set(1 + (seed % 3) as usize);
@@ -59,7 +64,7 @@ fn changes_while_the_resync_runs() {
 
 #[test]
 fn the_link_breaks_now_and_then() {
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         println!("seed {seed}");
         let world = synchronised(seed, 60);
         world.passes.set(3);
@@ -83,7 +88,7 @@ fn the_link_breaks_now_and_then() {
 
 #[test]
 fn a_first_synchronisation_that_breaks() {
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         println!("seed {seed}");
         let world = World::new(seed);
         world.app.borrow_mut().changes(60);
@@ -105,7 +110,7 @@ fn a_first_synchronisation_that_breaks() {
 
 #[test]
 fn a_tree_that_was_copied_by_other_means() {
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         println!("seed {seed}");
         let first = synchronised(seed, 60);
         // As rsync leaves it: no identities, and somewhat old.
