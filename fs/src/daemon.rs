@@ -6,6 +6,7 @@ use crate::io::backing::Backing;
 use crate::io::control;
 use crate::io::fuse::Adapter;
 use crate::io::mount::{self, MountError, Mounted};
+use crate::io::scrub;
 use crate::io::service::{Service, Volume};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use tandem_repl::control::{Counters, DirectoryStatus, Refusal, Request, State, Status};
+use tandem_repl::control::{
+    Counters, DirectoryStatus, Refusal, Request, ResyncStatus, State, Status,
+};
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
 use tandem_repl::io::record::{RecordError, RecordStore, boot_id};
 use tandem_repl::io::tls::Pem;
+use tandem_repl::logic::resync::progress::{Phase, Snapshot};
 use thiserror::Error;
 
 /// Open files the daemon may need: one per file that applications hold open, and its caches.
@@ -211,7 +215,12 @@ impl Daemon {
             Request::Prim { force } => self.driver.command(Command::Prim { force: *force }),
             Request::Second => self.driver.command(Command::Second),
             Request::Stop => self.driver.command(Command::Stop),
-            _ => Err(Refusal::new("not-built", "not built yet", "wait")),
+            Request::Swap => self.driver.command(Command::Swap),
+            Request::Resync { everything } => self.driver.command(Command::Resync {
+                everything: *everything,
+            }),
+            Request::Verify => scrub::ask(&self.service, &self.driver),
+            Request::Divergence(_) => Ok(()),
         }
     }
 
@@ -250,11 +259,36 @@ impl Daemon {
                 cpu_us,
                 ..driver.counters
             },
-            why: Vec::new(),
+            why: driver.why,
             marks: Default::default(),
-            resync: None,
-            verify: None,
+            resync: self.driver.resync().map(resync_status),
+            verify: self.service.verify.status(),
         }
+    }
+}
+
+fn resync_status((progress, since): (Snapshot, Duration)) -> ResyncStatus {
+    let phase = match progress.phase {
+        Phase::Start => "beginning",
+        Phase::Look => "looking",
+        Phase::Place => "placing",
+        Phase::Fill => "filling",
+        Phase::Flush => "flushing",
+        Phase::Wait => "waiting",
+        Phase::Last => "last pass",
+        Phase::Done => "done",
+    };
+    let rate = (progress.done as f64 / since.as_secs_f64().max(0.001)) as u64;
+    let left = progress.total.saturating_sub(progress.done);
+    ResyncStatus {
+        phase: format!("pass {}, {phase}", progress.pass),
+        done_bytes: progress.done,
+        total_bytes: progress.total,
+        sent_bytes: progress.sent,
+        files: progress.files,
+        bytes_per_second: rate,
+        eta_s: left.checked_div(rate),
+        stuck: None,
     }
 }
 

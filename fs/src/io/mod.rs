@@ -4,7 +4,7 @@
 //! * [`service`]: the way of a change; [`names`]: entries and introductions; [`read`], [`readdir`]:
 //!   what only reads; [`tree`]: what the driver asks;
 //! * [`apply`]: one operation done, the same code on both nodes; [`times`]: file times that follow;
-//! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree; [`digest`],
+//! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree;
 //!   [`fingerprint`]: what it is, in a few bytes;
 //! * [`scrub`]: when both replicas are compared;
 //! * [`control`]: the control socket; [`pool`]: threads for disk waits.
@@ -12,7 +12,6 @@
 pub(crate) mod apply;
 pub(crate) mod backing;
 pub(crate) mod control;
-pub(crate) mod digest;
 pub(crate) mod fingerprint;
 pub(crate) mod fuse;
 pub(crate) mod identity;

@@ -1,13 +1,16 @@
 //! The service as the replication driver sees it.
 
-use super::digest;
 use super::service::{Service, Volume};
 use crate::error::errno_of;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tandem_repl::ids::DirId;
-use tandem_repl::io::driver::Tree;
-use tandem_repl::logic::member::Gate;
+use tandem_repl::io::driver::{Requests, Tree};
+use tandem_repl::logic::dirty::{Generation, Marks};
+use tandem_repl::logic::member::{Gate, Pressure};
+use tandem_repl::logic::resync::SourceTree;
+use tandem_repl::logic::resync::messages::{Reply, Request};
 use tandem_repl::op::Op;
 
 impl Service {
@@ -45,13 +48,42 @@ impl Tree for Service {
         self.switch_gate(gate);
     }
 
-    fn digest(&self) -> Result<[u8; 32], String> {
-        let mut hash = blake3::Hasher::new();
-        for volume in &self.volumes {
-            hash.update(&digest::tree(volume.backing.root_fd())?);
-        }
-        Ok(*hash.finalize().as_bytes())
+    fn source(&self) -> Arc<dyn SourceTree> {
+        unimplemented!()
     }
+
+    fn target(&self, _: bool) -> Result<Arc<dyn Requests>, String> {
+        struct Nothing;
+        impl Requests for Nothing {
+            fn handle(&self, _: &Request) -> Reply {
+                Reply::Done(vec![])
+            }
+        }
+        Ok(Arc::new(Nothing))
+    }
+
+    fn begin_generation(&self) -> Generation {
+        Generation(1)
+    }
+
+    fn marks(&self, _: Option<Generation>) -> Marks {
+        Marks::default()
+    }
+
+    fn drop_marks(&self, _: Generation) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn pressure(&self) -> Pressure {
+        Pressure {
+            marked: true,
+            ..Pressure::default()
+        }
+    }
+
+    fn slow_down(&self, _: Duration) {}
+
+    fn wait_for_turn(&self, _: u64) {}
 
     fn flush(&self) -> Result<(), String> {
         for volume in &self.volumes {

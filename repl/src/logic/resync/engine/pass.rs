@@ -55,7 +55,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             std::sync::atomic::Ordering::Relaxed,
         );
         // Where all is compared, marks of single files and directories add nothing.
-        let walked: Vec<_> = self.plan.walks.iter().filter(|w| w.2 == Uid::ROOT).collect();
+        let walked: Vec<_> = self
+            .plan
+            .walks
+            .iter()
+            .filter(|w| w.2 == Uid::ROOT)
+            .collect();
         let walked: Vec<_> = walked.iter().map(|w| w.0).collect();
         self.plan.dirs.retain(|(dir, _), _| !walked.contains(dir));
         self.plan.files.retain(|(dir, _), _| !walked.contains(dir));

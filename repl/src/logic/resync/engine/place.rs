@@ -66,9 +66,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             From::List(cookie) => match self.tree.list(dir.dir, dir.key, cookie) {
                 Ok((list, next)) => {
-                    let named = |(name, entry): (Box<[u8]>, Entry)| {
-                        Some((Name::new(&name)?, entry))
-                    };
+                    let named =
+                        |(name, entry): (Box<[u8]>, Entry)| Some((Name::new(&name)?, entry));
                     let list = list.into_iter().filter_map(named);
                     (list.collect(), next.map(From::List))
                 }
@@ -153,7 +152,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         // What was not born lately is at the target; if it was not found there, it was moved here
         // while this pass went on, and the next one finds it. The last one sees no such moves.
         let make = self.last || mode.recurse || self.plan.is_birth(entry.uid);
-        let plan = self.plan.files.get(&(dir.dir, entry.uid)).filter(|_| has.several);
+        let plan = self
+            .plan
+            .files
+            .get(&(dir.dir, entry.uid))
+            .filter(|_| has.several);
         let here = (dir.uid, name);
         let place = plan.and_then(|plan| plan.place.clone());
         Put {

@@ -95,7 +95,8 @@ impl Plan {
         plan.key = Some(mark.key);
         plan.all |= mark.all || mark.deep;
         plan.deep |= mark.deep;
-        plan.names.extend(mark.names.iter().filter_map(|n| Name::new(n)));
+        plan.names
+            .extend(mark.names.iter().filter_map(|n| Name::new(n)));
     }
 
     fn add_file(&mut self, mark: FileMark, place: Option<(Uid, Name)>) {
@@ -155,7 +156,9 @@ impl Plan {
 pub(super) fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     for (start, end) in &mut ranges {
         *start = *start / BLOCK * BLOCK;
-        *end = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX / BLOCK * BLOCK);
+        *end = end
+            .checked_next_multiple_of(BLOCK)
+            .unwrap_or(u64::MAX / BLOCK * BLOCK);
     }
     ranges.sort_unstable();
     let mut out: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());

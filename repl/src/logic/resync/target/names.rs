@@ -103,12 +103,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         })
     }
 
-    pub(super) fn check(
-        &self,
-        dir: DirId,
-        parent: Uid,
-        entries: &[Expect],
-    ) -> Result<Reply, i32> {
+    pub(super) fn check(&self, dir: DirId, parent: Uid, entries: &[Expect]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
         let mut doubles = Vec::new();
         let seen = entries.iter().map(|expect| {
@@ -187,7 +182,12 @@ impl<T: TargetTree + ?Sized> Target<T> {
         if let Some(uid) = there.uid {
             let mut session = self.session();
             // So that it is found there.
-            if session.known.get(dir, uid).is_none_or(|k| k.key == there.key) && there.links > 1 {
+            if session
+                .known
+                .get(dir, uid)
+                .is_none_or(|k| k.key == there.key)
+                && there.links > 1
+            {
                 session.known.saw(dir, uid, there.key, true);
             }
         }
@@ -263,12 +263,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
     }
 
     /// Brings a file from where it is to where it is to be, if it is anywhere.
-    fn place(
-        &self,
-        dir: DirId,
-        to: (Key, &[u8]),
-        put: &Put,
-    ) -> Result<Option<Placed>, i32> {
+    fn place(&self, dir: DirId, to: (Key, &[u8]), put: &Put) -> Result<Option<Placed>, i32> {
         let Some((there, lies)) = self.find(dir, put)? else {
             return Ok(None);
         };
@@ -288,7 +283,10 @@ impl<T: TargetTree + ?Sized> Target<T> {
         }
         let lasting = is_dir || has.several || there.links > 1;
         let mut session = self.session();
-        let unfinished = session.known.get(dir, has.uid).is_some_and(|k| k.unfinished);
+        let unfinished = session
+            .known
+            .get(dir, has.uid)
+            .is_some_and(|k| k.unfinished);
         if unfinished || there.uid == Some(has.uid) {
             session.known.saw(dir, has.uid, there.key, lasting);
             return Ok(Some(Placed::Moved));
@@ -301,9 +299,8 @@ impl<T: TargetTree + ?Sized> Target<T> {
     fn find(&self, dir: DirId, put: &Put) -> Result<Option<(There, Lies)>, i32> {
         let has = &put.has;
         let known = self.session().known.get(dir, has.uid);
-        let fits = |there: &There| {
-            there.kind == has.kind && known.is_none_or(|k| k.key == there.key)
-        };
+        let fits =
+            |there: &There| there.kind == has.kind && known.is_none_or(|k| k.key == there.key);
         if let Some(there) = self.parked(dir, has.uid)?.filter(|t| fits(t)) {
             return Ok(Some((there, Lies::Parked(parked_name(has.uid)))));
         }
@@ -348,7 +345,9 @@ impl<T: TargetTree + ?Sized> Target<T> {
                     if let Some(there) = self.look(dir, parent, name.bytes())?
                         && there.uid == Some(uid)
                     {
-                        self.session().known.saw(dir, uid, there.key, there.links > 1);
+                        self.session()
+                            .known
+                            .saw(dir, uid, there.key, there.links > 1);
                         return Ok(there.key);
                     }
                 }

@@ -122,7 +122,11 @@ fn a_tree_that_was_copied_by_other_means() {
         first.app.borrow_mut().marking.mark_everything();
         let before = target.written();
         first.resync();
-        let bytes: u64 = target.places().iter().map(|p| target.stat(p.2).unwrap().1).sum();
+        let bytes: u64 = target
+            .places()
+            .iter()
+            .map(|p| target.stat(p.2).unwrap().1)
+            .sum();
         let sent = target.written() - before;
         assert!(sent <= bytes, "seed {seed}: {sent} of {bytes}");
     }
@@ -138,5 +142,9 @@ fn nothing_is_sent_when_nothing_has_changed() {
     assert_eq!(world.target.written(), before);
     assert_eq!(world.target.swept(), 0);
     let kinds = world.source().places();
-    assert!(kinds.iter().any(|p| world.source().stat(p.2).unwrap().2 == Kind::Directory));
+    assert!(
+        kinds
+            .iter()
+            .any(|p| world.source().stat(p.2).unwrap().2 == Kind::Directory)
+    );
 }
