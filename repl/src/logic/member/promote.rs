@@ -347,6 +347,8 @@ impl Member {
             self.resolve(token, Err(refusal.clone()));
         }
         self.enter(Phase::Wait);
+        // What the verdict asks of a node that waits was put off.
+        self.apply_verdict();
         self.reason = Some(refusal);
     }
 
