@@ -61,6 +61,15 @@ impl Member {
         }
     }
 
+    /// An id that was given up never names an epoch: the peer may list it as ended.
+    pub(super) fn not_given_up(&mut self, id: Id128) -> Id128 {
+        if self.record.ended.contains(&id) {
+            self.new_id()
+        } else {
+            id
+        }
+    }
+
     /// What is known of the peer without meeting it.
     pub(super) fn evidence(&self, witness: Witness) -> Evidence {
         let by_hand = self.config.by_hand && matches!(self.phase, Phase::Promote(_));
@@ -365,7 +374,8 @@ impl Member {
             same
         } else {
             let volume = self.fresh.0[1];
-            let mut next = self.record.next_epoch(promote.ask.new, volume, set);
+            let id = self.not_given_up(promote.ask.new);
+            let mut next = self.record.next_epoch(id, volume, set);
             next.lost |= forced && self.record.epoch.is_some();
             next
         };
