@@ -10,7 +10,7 @@ use crate::wire::Control;
 impl Member {
     /// Writes the record; nothing else is decided until it is durable, then `then`.
     pub(super) fn persist(&mut self, mut record: Record, then: Then) {
-        debug_assert!(self.writing.is_none(), "one record at a time");
+        assert!(self.writing.is_none(), "one record at a time");
         record.boot = self.boot;
         self.writing = Some((record.clone(), then));
         self.out.push(Output::Persist(Box::new(record)));

@@ -2,6 +2,7 @@
 //! in every procedure of the design's table.
 
 mod parting;
+mod random;
 mod together;
 mod verdicts;
 
