@@ -5,6 +5,8 @@ use crate::config::ModuleConfig;
 use crate::io::backing::Backing;
 use crate::io::control;
 use crate::io::fuse::Adapter;
+use crate::io::lasting;
+use crate::io::marks::{Marks, Opening};
 use crate::io::mount::{self, MountError, Mounted};
 use crate::io::scrub;
 use crate::io::service::{Service, Volume};
@@ -19,6 +21,7 @@ use tandem_repl::control::{
 };
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
+use tandem_repl::io::journal::JournalError;
 use tandem_repl::io::record::{RecordError, RecordStore, boot_id};
 use tandem_repl::io::tls::Pem;
 use tandem_repl::logic::resync::progress::{Phase, Snapshot};
@@ -54,6 +57,8 @@ pub enum DaemonError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Marks(#[from] JournalError),
     #[error("thread: {0}")]
     Thread(std::io::Error),
 }
@@ -98,7 +103,16 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         let id = DirId(n as u16);
         Arc::new(Volume::new(id, backing, directory.direct.clone()))
     });
-    let service = Service::new(volumes.collect(), config.ack, config.devices);
+    let volumes: Vec<_> = volumes.collect();
+    let opening = Opening {
+        state_dir: &state,
+        boot: boot_id(),
+        expected: record.epoch.is_some(),
+        hot_limit: config.hot_limit,
+        origin: lasting::origin(),
+    };
+    let marks = Marks::open(&opening, &volumes)?;
+    let service = Service::new(volumes, marks, (config.ack, config.devices));
     let service = Arc::new(service.map_err(DaemonError::Thread)?);
     let (driver, exit) = start_driver(&config, &service, (store, record))?;
     service.set_driver(driver.clone());
@@ -127,6 +141,9 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
 
     wait_for_end(&daemon, &exit, &signals);
     drop(mounted);
+    if let Err(why) = daemon.service.marks.close() {
+        tracing::warn!("{why}");
+    }
     let _ = std::fs::remove_file(&socket);
     // Let the answer to `stop` leave before the process does.
     std::thread::sleep(Duration::from_millis(50));

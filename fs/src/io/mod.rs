@@ -4,6 +4,7 @@
 //! * [`service`]: the way of a change; [`names`]: entries and introductions; [`read`], [`readdir`]:
 //!   what only reads; [`tree`]: what the driver asks;
 //! * [`apply`]: one operation done, the same code on both nodes; [`times`]: file times that follow;
+//! * [`marks`]: what may differ from the peer, marked before it changes; [`lasting`]: who a file is;
 //! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree;
 //!   [`fingerprint`]: what it is, in a few bytes;
 //! * [`scrub`]: when both replicas are compared;
@@ -16,6 +17,7 @@ pub(crate) mod fingerprint;
 pub(crate) mod fuse;
 pub(crate) mod identity;
 pub(crate) mod lasting;
+pub(crate) mod marks;
 pub(crate) mod mount;
 pub(crate) mod names;
 pub(crate) mod nodes;

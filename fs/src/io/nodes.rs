@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tandem_repl::ids::{FileId, Uid};
+use tandem_repl::ids::{FileId, Key, Uid};
 
 /// Locks the table is spread over.
 const SHARDS: usize = 64;
@@ -354,6 +354,11 @@ impl Nodes {
         if slot.as_ref().is_some_and(|(owner, _)| *owner == id) {
             *slot = None;
         }
+    }
+
+    /// The root as the dirty map names it.
+    pub(crate) fn root_key(&self) -> Key {
+        self.root.key()
     }
 
     pub(crate) fn mount_fd(&self) -> RawFd {

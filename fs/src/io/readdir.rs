@@ -172,3 +172,18 @@ pub(crate) fn look_up(
     let node = nodes.look_up(handle, stat.st_mode & libc::S_IFMT, entry);
     Ok((node, stat))
 }
+
+/// Names of all entries of a directory opened for this.
+pub(crate) fn names(dir: &OwnedFd) -> io::Result<Vec<Box<[u8]>>> {
+    let mut names = Vec::new();
+    let mut buf = vec![0; BUFFER];
+    loop {
+        let n = sys::getdents(dir.as_raw_fd(), &mut buf)?;
+        if n == 0 {
+            return Ok(names);
+        }
+        let found = sys::dirents(&buf[..n]).map(|entry| entry.name.to_bytes());
+        let found = found.filter(|name| !matches!(*name, b"." | b".."));
+        names.extend(found.map(Box::from));
+    }
+}

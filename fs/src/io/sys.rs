@@ -9,6 +9,7 @@ mod xattr;
 pub(crate) use dirents::{dirents, getdents};
 pub(crate) use inode::{
     FS_IOC_FSGETXATTR, FsXattr, get_flags, get_fsxattr, mode_of, protection, set_flags,
+    size_and_links,
 };
 pub(crate) use mount::{mount_fuse, umount};
 pub(crate) use xattr::{getxattr, listxattr, removexattr, setxattr, setxattr_at};
@@ -17,9 +18,12 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use tandem_repl::ids::{Key, MAX_KEY};
 
 /// Bytes of a file handle kept inline. ext4 needs 8, xfs 12, btrfs 20.
 const HANDLE_BYTES: usize = 40;
+
+const _: () = assert!(4 + HANDLE_BYTES <= MAX_KEY, "a key holds every handle");
 
 /// A file system's own name for an inode, valid as long as the inode lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -30,6 +34,26 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Kind and bytes as one.
+    pub(crate) fn key(&self) -> Key {
+        let mut bytes = [0; 4 + HANDLE_BYTES];
+        bytes[..4].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.bytes);
+        Key::new(&bytes[..4 + usize::from(self.len)]).expect("a key holds every handle")
+    }
+
+    /// The handle of a key; `None` if it is not one of [`Self::key`]'s.
+    pub(crate) fn of_key(key: &Key) -> Option<Self> {
+        let (kind, rest) = key.bytes().split_first_chunk()?;
+        let mut bytes = [0; HANDLE_BYTES];
+        bytes.get_mut(..rest.len())?.copy_from_slice(rest);
+        Some(Self {
+            kind: i32::from_le_bytes(*kind),
+            len: rest.len() as u8,
+            bytes,
+        })
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Requests, Tree};
-use tandem_repl::logic::dirty::{Generation, Marks};
+use tandem_repl::logic::dirty::{Generation, Level, Marks};
 use tandem_repl::logic::member::{Gate, Pressure};
 use tandem_repl::logic::resync::SourceTree;
 use tandem_repl::logic::resync::messages::{Reply, Request};
@@ -63,21 +63,23 @@ impl Tree for Service {
     }
 
     fn begin_generation(&self) -> Generation {
-        Generation(1)
+        Self::begin_generation(self)
     }
 
-    fn marks(&self, _: Option<Generation>) -> Marks {
-        Marks::default()
+    fn marks(&self, since: Option<Generation>) -> Marks {
+        self.marks_since(since)
     }
 
-    fn drop_marks(&self, _: Generation) -> Result<(), String> {
-        Ok(())
+    fn drop_marks(&self, before: Generation) -> Result<(), String> {
+        self.marks.drop_before(before)
     }
 
     fn pressure(&self) -> Pressure {
+        let now = self.marks.pressure();
         Pressure {
-            marked: true,
-            ..Pressure::default()
+            marked: now.level > Level::Quiet,
+            urgent: now.level >= Level::Due,
+            quiet: self.is_quiet(),
         }
     }
 

@@ -5,7 +5,6 @@ use super::super::{names, sys};
 use super::{Service, Volume};
 use crate::error::errno_of;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use tandem_repl::ids::FileId;
 use tandem_repl::limits::MAX_DATA;
 use tandem_repl::logic::member::Gate;
@@ -102,7 +101,8 @@ impl Service {
 
     /// Marks what a verification found, so that the follower is brought up there. False if it
     /// could not be marked.
-    pub(super) fn mark_different(&self, _: &Volume, _: &Arc<Node>, _: Checked) -> bool {
-        false
+    pub(super) fn mark_different(&self, volume: &Volume, node: &Node, what: Checked) -> bool {
+        let _gate = self.gate();
+        self.marks.mark_found(volume, node, what).is_ok()
     }
 }

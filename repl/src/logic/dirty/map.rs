@@ -251,6 +251,25 @@ impl Map {
         Cover::Needs(self.seq)
     }
 
+    /// As [`Self::cover`] for any entry of a directory.
+    pub fn cover_entries(&mut self, dir: DirId, parent: &DirRef) -> Cover {
+        let folder = self.dirs.entry((dir, parent.key));
+        let folder = folder.or_insert_with(|| Folder::new(parent.uid));
+        self.names -= folder.names();
+        folder.collapse(self.generation);
+        folder.all.kept = true;
+        self.seq += 1;
+        folder.seq = self.seq;
+        self.pending.push(Record::Folder {
+            dir,
+            key: parent.key,
+            uid: parent.uid,
+            deep: false,
+        });
+        self.bound();
+        Cover::Needs(self.seq)
+    }
+
     /// A file's attributes or a range of its data (offset, end, size of the file). `whole`: what
     /// the caller says of place and size is true; else the answer may be that it is needed.
     fn file(
@@ -329,6 +348,9 @@ impl Map {
         };
         if whole {
             known.set_place(file.place);
+            if file.uid != Uid::NONE {
+                known.uid = file.uid;
+            }
         }
         let Some((offset, end, _)) = range else {
             return Some(known.touch_meta(self.generation));

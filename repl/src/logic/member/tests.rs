@@ -2,7 +2,6 @@
 //! in every procedure of the design's table.
 
 mod parting;
-mod random;
 mod together;
 mod verdicts;
 
