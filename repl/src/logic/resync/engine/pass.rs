@@ -30,6 +30,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             })
         });
         plan.carry(std::mem::take(&mut self.again));
+        plan.set_births(self.plan.take_births());
         self.plan = plan;
     }
 

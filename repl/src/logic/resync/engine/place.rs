@@ -152,7 +152,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let has = has(entry);
         // What was not born lately is at the target; if it was not found there, it was moved here
         // while this pass went on, and the next one finds it. The last one sees no such moves.
-        let make = self.last || mode.recurse || self.plan.is_birth(entry.uid);
+        let missed = self.plan.missing.get(&(dir.dir, entry.uid));
+        let missed = missed.is_some_and(|(parent, at)| *parent == dir.uid && at == name);
+        let make = self.last || mode.recurse || missed || self.plan.is_new(entry.uid);
         let plan = self.plan.files.get(&(dir.dir, entry.uid)).filter(|_| has.several);
         let here = (dir.uid, name);
         let place = plan.and_then(|plan| plan.place.clone());
@@ -184,7 +186,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     self.judge(*errno, &format!("placing {name:?}"))?;
                     self.put_again(dir, node, name);
                 }
-                Placed::Missing => self.put_again(dir, node, name),
+                Placed::Missing => {
+                    let id = (dir.dir, entry.uid);
+                    self.again.missing.insert(id, (dir.uid, name.clone()));
+                    self.put_again(dir, node, name);
+                }
                 _ if entry.kind == Kind::Directory => {
                     self.placed_dir(dir.dir, (node, mode), &entry, *placed);
                 }
