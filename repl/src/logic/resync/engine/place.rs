@@ -234,7 +234,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) {
         let id = (dir, entry.uid);
-        let birth = self.plan.is_birth(entry.uid);
+        let unknown = self.is_unknown(entry.uid);
+        let looked = self.looked.contains(&id);
+        if self.plan.is_birth(entry.uid) {
+            self.known.insert(entry.uid);
+        }
         let (mode, late) = match placed {
             Placed::Made => {
                 // All its entries are put; what is marked in it is among them.
@@ -244,17 +248,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 let whole = false;
                 (Mode { whole, ..mode }, false)
             }
-            Placed::Adopted => {
-                let looked = mode.recurse || self.looked.contains(&id);
-                (Mode::WALK, !looked)
-            }
+            Placed::Adopted => (Mode::WALK, !mode.recurse && !looked),
             Placed::Was if mode.recurse => (Mode::WALK, false),
             Placed::Moved if mode.recurse || self.suspect => (Mode::WALK, true),
             // Where it was, it was looked at, and has work of its own.
-            Placed::Was => return,
-            _ if birth && !self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all) => {
-                (Mode::WALK, true)
-            }
+            Placed::Moved if unknown && looked => (Mode::default(), false),
+            Placed::Moved if unknown && !self.plan.dirs.contains_key(&id) => (Mode::WALK, true),
             _ => return,
         };
         let child = Dir {
