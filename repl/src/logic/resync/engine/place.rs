@@ -249,7 +249,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 (Mode { whole, ..mode }, false)
             }
             Placed::Adopted => (Mode::WALK, !mode.recurse && !looked),
-            Placed::Was if mode.recurse => (Mode::WALK, false),
+            // It had no identity when it was looked at, or all is compared.
+            Placed::Was if looked || mode.recurse => (Mode::WALK, false),
             Placed::Moved if mode.recurse || self.suspect => (Mode::WALK, true),
             // Where it was, it was looked at, and has work of its own.
             Placed::Moved if unknown && looked => (Mode::default(), false),
