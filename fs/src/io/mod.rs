@@ -7,6 +7,7 @@
 //! * [`marks`]: what may differ from the peer, marked before it changes; [`lasting`]: who a file is;
 //! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree;
 //!   [`fingerprint`]: what it is, in a few bytes;
+//! * [`resync`]: the tree as a resync reads and changes it;
 //! * [`scrub`]: when both replicas are compared;
 //! * [`control`]: the control socket; [`pool`]: threads for disk waits.
 
@@ -24,6 +25,7 @@ pub(crate) mod nodes;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod readdir;
+pub(crate) mod resync;
 pub(crate) mod scrub;
 pub(crate) mod service;
 pub(crate) mod sys;

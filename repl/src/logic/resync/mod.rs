@@ -151,7 +151,8 @@ pub trait Pipe {
 pub enum Since {
     /// A session begins: all marks, with this node's own of all times. If a pass that was
     /// [complete](PassReport::complete) ended in an earlier session of the same boot of the target,
-    /// those since it began will do.
+    /// those since it began will do, but with the births of all times: a file may have been renamed
+    /// before that pass met it.
     Start { boot: Id128 },
     /// Since the last call.
     Last,

@@ -66,8 +66,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             From::List(cookie) => match self.tree.list(dir.dir, dir.key, cookie) {
                 Ok((list, next)) => {
-                    let named =
-                        |(name, entry): (Box<[u8]>, Entry)| Some((Name::new(&name)?, entry));
+                    let named = |(name, entry): (Box<[u8]>, Entry)| {
+                        Some((Name::new(&name)?, entry))
+                    };
                     let list = list.into_iter().filter_map(named);
                     (list.collect(), next.map(From::List))
                 }
@@ -151,12 +152,10 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let has = has(entry);
         // What was not born lately is at the target; if it was not found there, it was moved here
         // while this pass went on, and the next one finds it. The last one sees no such moves.
-        let make = self.last || mode.recurse || self.plan.is_birth(entry.uid);
-        let plan = self
-            .plan
-            .files
-            .get(&(dir.dir, entry.uid))
-            .filter(|_| has.several);
+        let missed = self.plan.missing.get(&(dir.dir, entry.uid));
+        let missed = missed.is_some_and(|(parent, at)| *parent == dir.uid && at == name);
+        let make = self.last || mode.recurse || missed || self.plan.is_new(entry.uid);
+        let plan = self.plan.files.get(&(dir.dir, entry.uid)).filter(|_| has.several);
         let here = (dir.uid, name);
         let place = plan.and_then(|plan| plan.place.clone());
         Put {
@@ -187,7 +186,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     self.judge(*errno, &format!("placing {name:?}"))?;
                     self.put_again(dir, node, name);
                 }
-                Placed::Missing => self.put_again(dir, node, name),
+                Placed::Missing => {
+                    let id = (dir.dir, entry.uid);
+                    self.again.missing.insert(id, (dir.uid, name.clone()));
+                    self.put_again(dir, node, name);
+                }
                 _ if entry.kind == Kind::Directory => {
                     self.placed_dir(dir.dir, (node, mode), &entry, *placed);
                 }
@@ -231,7 +234,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) {
         let id = (dir, entry.uid);
-        let birth = self.plan.is_birth(entry.uid);
+        let unknown = self.is_unknown(entry.uid);
+        let looked = self.looked.contains(&id);
+        if self.plan.is_birth(entry.uid) {
+            self.known.insert(entry.uid);
+        }
         let (mode, late) = match placed {
             Placed::Made => {
                 // All its entries are put; what is marked in it is among them.
@@ -241,17 +248,13 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 let whole = false;
                 (Mode { whole, ..mode }, false)
             }
-            Placed::Adopted => {
-                let looked = mode.recurse || self.looked.contains(&id);
-                (Mode::WALK, !looked)
-            }
-            Placed::Was if mode.recurse => (Mode::WALK, false),
+            Placed::Adopted => (Mode::WALK, !mode.recurse && !looked),
+            // It had no identity when it was looked at, or all is compared.
+            Placed::Was if looked || mode.recurse => (Mode::WALK, false),
             Placed::Moved if mode.recurse || self.suspect => (Mode::WALK, true),
             // Where it was, it was looked at, and has work of its own.
-            Placed::Was => return,
-            _ if birth && !self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all) => {
-                (Mode::WALK, true)
-            }
+            Placed::Moved if unknown && looked => (Mode::default(), false),
+            Placed::Moved if unknown && !self.plan.dirs.contains_key(&id) => (Mode::WALK, true),
             _ => return,
         };
         let child = Dir {

@@ -4,7 +4,7 @@ use super::super::bounded::Name;
 use super::super::messages::{BLOCK, Way};
 use crate::ids::{DirId, Key, Uid};
 use crate::logic::dirty::{Births, DirMark, FileMark, Marks};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Passes after which a directory that is not found is no coincidence any more.
 pub(super) const TRIES: u8 = 2;
@@ -43,11 +43,17 @@ pub(super) struct FilePlan {
 
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) births: Vec<Births>,
-    pub(super) dirs: HashMap<(DirId, Uid), DirPlan>,
-    pub(super) files: HashMap<(DirId, Uid), FilePlan>,
+    /// Of the marks of this pass.
+    born: Vec<Births>,
+    /// Of all marks of this session. A file that is renamed while a pass runs may be met in a later
+    /// one only, so these grow.
+    births: Vec<Births>,
+    pub(super) dirs: BTreeMap<(DirId, Uid), DirPlan>,
+    pub(super) files: BTreeMap<(DirId, Uid), FilePlan>,
     /// Marked by the target, and not found at the source yet.
-    pub(super) wanted: HashMap<(DirId, Uid), Vec<(u64, u64)>>,
+    pub(super) wanted: BTreeMap<(DirId, Uid), Vec<(u64, u64)>>,
+    /// Where the target lacked a file, though an older one: from the next pass on it is made.
+    pub(super) missing: BTreeMap<(DirId, Uid), (Uid, Name)>,
     /// Directories to be compared with all below them.
     pub(super) walks: Vec<(DirId, Key, Uid)>,
 }
@@ -57,10 +63,31 @@ impl Plan {
         self.dirs.is_empty() && self.files.is_empty() && self.walks.is_empty()
     }
 
-    /// The file was born after the marks before these were taken: all of it may differ.
+    /// The file was born since the replicas were equal: all of it may differ.
     pub(super) fn is_birth(&self, uid: Uid) -> bool {
-        let mut births = self.births.iter();
-        births.any(|b| b.origin == uid.origin && uid.number >= b.from)
+        is_among(&self.births, uid)
+    }
+
+    /// The file was born since the marks before these were taken: the target can have it only at a
+    /// marked name.
+    pub(super) fn is_new(&self, uid: Uid) -> bool {
+        is_among(&self.born, uid)
+    }
+
+    /// What the next pass needs of this plan.
+    pub(super) fn take_births(&mut self) -> Vec<Births> {
+        std::mem::take(&mut self.births)
+    }
+
+    pub(super) fn set_births(&mut self, births: Vec<Births>) {
+        self.births = births;
+        for born in &self.born {
+            let same = self.births.iter_mut().find(|b| b.origin == born.origin);
+            match same {
+                Some(same) => same.from = same.from.min(born.from),
+                None => self.births.push(*born),
+            }
+        }
     }
 
     /// Adds marks of the source's; `what` tells identity of a file, and whether it is a directory.
@@ -69,7 +96,7 @@ impl Plan {
         marks: Marks,
         mut what: impl FnMut(DirId, Key) -> Option<(Uid, bool)>,
     ) {
-        self.births.extend(marks.births);
+        self.born.extend(marks.births);
         for mark in marks.dirs {
             self.add_dir(mark);
         }
@@ -149,7 +176,13 @@ impl Plan {
             }
         }
         self.walks.extend(left.walks);
+        self.missing.extend(left.missing);
     }
+}
+
+fn is_among(births: &[Births], uid: Uid) -> bool {
+    let mut births = births.iter();
+    births.any(|b| b.origin == uid.origin && uid.number >= b.from)
 }
 
 /// Sorted, whole blocks, not touching each other.

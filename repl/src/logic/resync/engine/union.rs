@@ -7,9 +7,9 @@ use super::super::{Failure, Feed, Pipe};
 use super::look::source_failed;
 use super::{Engine, is_gone};
 use crate::ids::{DirId, Key, Uid};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-type Keys = HashMap<(DirId, Uid), Key>;
+type Keys = BTreeMap<(DirId, Uid), Key>;
 
 impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// Adds the target's marks to the plan.

@@ -192,7 +192,12 @@ impl Feed for World {
         };
         let (done, of) = self.done.get();
         let from = if of == boot { done } else { 0 };
-        Ok(gens[from..].iter().cloned().fold(Marks::default(), joined))
+        let births = gens.iter().map(|marks| Marks {
+            births: marks.births.clone(),
+            ..Marks::default()
+        });
+        let births = births.fold(Marks::default(), joined);
+        Ok(gens[from..].iter().cloned().fold(births, joined))
     }
 
     async fn permit(&self, _bytes: u64) -> Result<(), Stop> {

@@ -39,7 +39,7 @@ fn changes_while_the_target_was_away() {
         println!("seed {seed}");
         let world = synchronised(seed, 60);
         for round in 0..3 {
-            println!("round {round}");
+            println!("seed {seed} round {round}");
             world.app.borrow_mut().changes(30);
             let outcome = world.resync();
             assert_eq!(outcome.anomalies, 0, "seed {seed}");
@@ -55,7 +55,7 @@ fn changes_while_the_resync_runs() {
         world.busy.set(1 + (seed % 3) as usize);
         world.passes.set(3);
         for round in 0..3 {
-            println!("round {round}");
+            println!("seed {seed} round {round}");
             world.app.borrow_mut().changes(20);
             world.resync();
         }
@@ -70,7 +70,7 @@ fn the_link_breaks_now_and_then() {
         world.passes.set(3);
         world.busy.set((seed % 2) as usize);
         for round in 0..3 {
-            println!("round {round}");
+            println!("seed {seed} round {round}");
             world.app.borrow_mut().changes(25);
             for _ in 0..4 {
                 let breaks = world.app.borrow_mut().below(30);
