@@ -5,7 +5,7 @@
 
 mod attributes;
 
-pub(crate) use attributes::times_of;
+pub(crate) use attributes::{times_of, timespecs};
 use attributes::{Capability, chmod, fallocate, set_attr, with_rights};
 
 use super::identity::{assume, assume_root};

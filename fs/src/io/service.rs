@@ -29,7 +29,7 @@ use crate::error::errno_of;
 use fuser::Notifier;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use tandem_repl::ids::{DirId, OpSeq};
 use tandem_repl::io::driver::{Completion, Driver, Shipment};
 use tandem_repl::limits::MAX_PARKED;
@@ -99,6 +99,8 @@ pub(crate) struct Service {
     pub(crate) marks: Marks,
     /// Changes so far, and how many there were at the last look.
     changes: [AtomicU64; 2],
+    /// Itself, for what outlives a call.
+    own: OnceLock<Weak<Self>>,
     /// Gives identities to files that were found without.
     pub(crate) found: Found,
 }
@@ -140,13 +142,20 @@ impl Service {
             verify: Verify::default(),
             marks,
             changes: Default::default(),
+            own: OnceLock::new(),
             found: Found::default(),
         })
     }
 
     /// Joins service and driver; once, before anything is mounted.
-    pub(crate) fn set_driver(&self, driver: Driver) {
+    pub(crate) fn set_driver(self: &Arc<Self>, driver: Driver) {
         let _ = self.driver.set(driver);
+        let _ = self.own.set(Arc::downgrade(self));
+    }
+
+    /// For what outlives a call.
+    pub(crate) fn own(&self) -> Option<Arc<Self>> {
+        self.own.get()?.upgrade()
     }
 
     fn gate(&self) -> RwLockReadGuard<'_, Gate> {

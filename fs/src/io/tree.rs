@@ -1,5 +1,6 @@
 //! The service as the replication driver sees it.
 
+use super::resync::{FsTarget, Source};
 use super::service::{Service, Volume};
 use crate::error::errno_of;
 use std::io;
@@ -10,7 +11,6 @@ use tandem_repl::io::driver::{Requests, Tree};
 use tandem_repl::logic::dirty::{Generation, Level, Marks};
 use tandem_repl::logic::member::{Gate, Pressure};
 use tandem_repl::logic::resync::SourceTree;
-use tandem_repl::logic::resync::messages::{Reply, Request};
 use tandem_repl::op::Op;
 
 impl Service {
@@ -48,18 +48,14 @@ impl Tree for Service {
         self.switch_gate(gate);
     }
 
-    fn source(&self) -> Arc<dyn SourceTree> {
-        unimplemented!()
+    fn source(&self) -> Result<Arc<dyn SourceTree>, String> {
+        let own = self.own().ok_or("the daemon is ending")?;
+        Ok(Arc::new(Source::new(&own)))
     }
 
-    fn target(&self, _: bool) -> Result<Arc<dyn Requests>, String> {
-        struct Nothing;
-        impl Requests for Nothing {
-            fn handle(&self, _: &Request) -> Reply {
-                Reply::Done(vec![])
-            }
-        }
-        Ok(Arc::new(Nothing))
+    fn target(&self, _keep_aside: bool) -> Result<Arc<dyn Requests>, String> {
+        let own = self.own().ok_or("the daemon is ending")?;
+        Ok(Arc::new(FsTarget::new(&own).session()))
     }
 
     fn begin_generation(&self) -> Generation {

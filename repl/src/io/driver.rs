@@ -78,7 +78,10 @@ pub trait Tree: Send + Sync + 'static {
     /// Returns when no change admitted under the old gate is unfinished.
     fn set_gate(&self, gate: Gate);
     /// The tree as a resync from this node reads it.
-    fn source(&self) -> Arc<dyn SourceTree>;
+    ///
+    /// # Errors
+    /// A text that names what is in the way.
+    fn source(&self) -> Result<Arc<dyn SourceTree>, String>;
     /// Makes ready for a resync of this node.
     ///
     /// # Errors

@@ -43,7 +43,9 @@ impl Ground {
 
     fn slot(&self, key: &Key) -> MutexGuard<'_, Option<(DirId, Key, Arc<OwnedFd>)>> {
         let bytes = key.bytes().iter();
-        let mix = bytes.fold(0_usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(*b)));
+        let mix = bytes.fold(0_usize, |h, b| {
+            h.wrapping_mul(31).wrapping_add(usize::from(*b))
+        });
         let slot = &self.slots[mix % SLOTS];
         slot.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -197,8 +197,16 @@ fn unlink(dir: i32, name: &std::ffi::CStr) -> io::Result<()> {
         }
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
             // An immutable file, as a rule.
-            let fd = sys::openat(dir, name, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOFOLLOW, 0)?;
-            unlocked(fd.as_raw_fd(), || Err::<(), _>(io::Error::from_raw_os_error(libc::EPERM))).ok();
+            let fd = sys::openat(
+                dir,
+                name,
+                libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOFOLLOW,
+                0,
+            )?;
+            unlocked(fd.as_raw_fd(), || {
+                Err::<(), _>(io::Error::from_raw_os_error(libc::EPERM))
+            })
+            .ok();
             sys::unlinkat(dir, name, 0)
         }
         result => result,

@@ -43,7 +43,12 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
             let names = some.iter().map(|n| n.to_vec()).collect();
             walk.tell(dir, &way, PeerTouch::Names(names));
         }
-        walk.births(marks, mark.dir, mark.key, &way, mark.all.then_some(&[]).unwrap_or(&mark.names));
+        let some: &[_] = if mark.all || mark.deep {
+            &[]
+        } else {
+            &mark.names
+        };
+        walk.births(marks, mark.dir, mark.key, &way, some);
     }
     for mark in &marks.files {
         let Some(way) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
@@ -93,12 +98,7 @@ impl Walk<'_> {
         }
     }
 
-    fn file_way(
-        &mut self,
-        dir: DirId,
-        key: Key,
-        place: Option<&(Key, Box<[u8]>)>,
-    ) -> Option<Way> {
+    fn file_way(&mut self, dir: DirId, key: Key, place: Option<&(Key, Box<[u8]>)>) -> Option<Way> {
         let Some((parent, name)) = place else {
             // A directory's own attributes.
             return self.way(dir, key);

@@ -11,9 +11,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use tandem_repl::ids::{DirId, Key, Uid};
 use tandem_repl::logic::resync::messages::{Attrs, BLOCK, Hash};
-use tandem_repl::logic::resync::{
-    Entry, Listing, Loaded, MAX_LISTED, PRIVATE, Piece, SourceTree,
-};
+use tandem_repl::logic::resync::{Entry, Listing, Loaded, MAX_LISTED, PRIVATE, Piece, SourceTree};
 
 pub(crate) struct Source {
     ground: Ground,
@@ -80,7 +78,8 @@ impl SourceTree for Source {
     fn root(&self, dir: DirId) -> Key {
         let volume = self.volume(dir).ok();
         let root = volume.map(|v| v.nodes.root_key());
-        root.or_else(|| Key::new(&[])).expect("an empty key is a key")
+        root.or_else(|| Key::new(&[]))
+            .expect("an empty key is a key")
     }
 
     fn dirs(&self) -> u16 {
@@ -131,7 +130,7 @@ impl SourceTree for Source {
     fn read(&self, dir: DirId, key: Key, offset: u64, buf: &mut [u8]) -> Result<Piece, i32> {
         let fd = self.ground.open(dir, key)?;
         let fd = fd.as_raw_fd();
-        let work = || -> io::Result<Piece> {
+        let mut work = || -> io::Result<Piece> {
             let size = sys::fstat(fd)?.st_size.cast_unsigned();
             if offset >= size || buf.is_empty() {
                 return Ok(Piece::End);
@@ -197,4 +196,3 @@ impl SourceTree for Source {
         work().map_err(|e| errno_of(&e))
     }
 }
-

@@ -63,12 +63,7 @@ impl FsTarget {
     }
 
     /// Does something to a file whatever its flags forbid.
-    fn on<T>(
-        &self,
-        dir: DirId,
-        key: Key,
-        work: impl Fn(i32) -> io::Result<T>,
-    ) -> Result<T, i32> {
+    fn on<T>(&self, dir: DirId, key: Key, work: impl Fn(i32) -> io::Result<T>) -> Result<T, i32> {
         let fd = self.fd(dir, key)?;
         let done = unlocked(fd.as_raw_fd(), || work(fd.as_raw_fd()));
         match done {
@@ -96,7 +91,11 @@ impl FsTarget {
         let (name, new_name) = (cstring(name)?, cstring(new_name)?);
         let rename = || {
             let flags = libc::RENAME_NOREPLACE;
-            sys::renameat2((from.as_raw_fd(), &name), (to.as_raw_fd(), &new_name), flags)
+            sys::renameat2(
+                (from.as_raw_fd(), &name),
+                (to.as_raw_fd(), &new_name),
+                flags,
+            )
         };
         match rename() {
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
@@ -148,7 +147,11 @@ impl TargetTree for FsTarget {
             Some(note) if note.baseline == baseline => {
                 let suspect = note.walked || note.boot != boot;
                 // Not sound again before the end of this resync.
-                let kept = if suspect && !note.walked { note.boot } else { boot };
+                let kept = if suspect && !note.walked {
+                    note.boot
+                } else {
+                    boot
+                };
                 (suspect, note.walked, kept)
             }
             _ => {
@@ -197,7 +200,8 @@ impl TargetTree for FsTarget {
     fn root(&self, dir: DirId) -> Key {
         let volume = self.ground.volume(dir).ok();
         let root = volume.map(|v| v.nodes.root_key());
-        root.or_else(|| Key::new(&[])).expect("an empty key is a key")
+        root.or_else(|| Key::new(&[]))
+            .expect("an empty key is a key")
     }
 
     fn parking(&self, dir: DirId, make: bool) -> Result<Option<Key>, i32> {

@@ -331,19 +331,6 @@ impl Director {
 
     /// What the machine orders of a resync from this node.
     fn resync(&mut self, order: &ResyncOrder, queue: &mut VecDeque<Input>) {
-        // STUB
-        match *order {
-            ResyncOrder::Start { round, .. } => {
-                queue.push_back(Input::ResyncEvent(round, ResyncEvent::Converged))
-            }
-            ResyncOrder::Finish { round } => {
-                queue.push_back(Input::ResyncEvent(round, ResyncEvent::Finished))
-            }
-            _ => {}
-        }
-        if true {
-            return;
-        }
         let mut held = self
             .shared
             .run

@@ -271,7 +271,7 @@ impl Work {
     }
 
     fn once(&self, wire: &Wire) -> Result<Outcome, Failure> {
-        let source = self.shared.tree.source();
+        let source = self.shared.tree.source().map_err(Stop)?;
         let feed = Passes {
             work: self,
             state: Mutex::default(),
