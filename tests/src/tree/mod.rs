@@ -77,7 +77,7 @@ impl Options {
         Self {
             times: Times::Equal,
             holes: Holes::Lenient,
-            skip: vec![b"lost+found".to_vec()],
+            skip: vec![b"lost+found".to_vec(), b".tandem".to_vec()],
         }
     }
 
