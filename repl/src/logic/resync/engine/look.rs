@@ -127,6 +127,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         steps: &[Option<u16>],
     ) -> Result<(), Failure> {
         for (id, step) in dirs.iter().zip(steps) {
+            let (dir, uid) = *id;
+            let unknown = self.is_unknown(uid);
             let Some(plan) = self.plan.dirs.get_mut(id) else {
                 continue;
             };
@@ -134,7 +136,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             if step.is_some() {
                 continue;
             }
-            let (dir, uid) = *id;
+            plan.all |= unknown;
             let look = Look {
                 dir,
                 uid,

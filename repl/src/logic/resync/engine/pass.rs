@@ -230,7 +230,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 match entry {
                     Some(entry) if entry.kind != Kind::Directory => {
                         let id = (dir, uid);
-                        let file = self.start(id, &entry, plan.place, None, Some(plan.ranges));
+                        let file = self.start(id, &entry, plan.places, None, Some(plan.ranges));
                         self.set_tries(file, plan.tries);
                         files.push(file);
                     }

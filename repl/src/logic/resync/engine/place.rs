@@ -58,6 +58,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             mode,
             from,
         } = putting;
+        let whole = matches!(from, From::List(_));
         let (entries, rest) = match from {
             From::Names(mut names) => {
                 let rest = names.split_off(names.len().min(ENTRIES));
@@ -93,6 +94,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         self.feed.permit(ENTRY_COST * entries.len() as u64).await?;
         self.post_puts(dir, node, mode, entries).await?;
         if ends {
+            if whole && self.plan.is_birth(dir.uid) {
+                self.known.insert(dir.uid);
+            }
             self.release(node)?;
         }
         Ok(())
@@ -154,15 +158,18 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         // while this pass went on, and the next one finds it. The last one sees no such moves.
         let missed = self.plan.missing.get(&(dir.dir, entry.uid));
         let missed = missed.is_some_and(|(parent, at)| *parent == dir.uid && at == name);
-        let make = self.last || mode.recurse || missed || self.plan.is_new(entry.uid);
+        // Another name of an older file is there certainly; it was not told where, so all is looked
+        // through.
+        let lost = has.several && !self.plan.is_birth(entry.uid);
+        let make = (self.last || missed || self.plan.is_new(entry.uid)) && !lost;
         let plan = self.plan.files.get(&(dir.dir, entry.uid)).filter(|_| has.several);
-        let here = (dir.uid, name);
-        let place = plan.and_then(|plan| plan.place.clone());
+        let mut places = plan.map_or_else(Vec::new, |plan| plan.places.clone());
+        places.retain(|(uid, at)| (*uid, at) != (dir.uid, name));
         Put {
             name: name.clone(),
             has,
-            place: place.filter(|(uid, name)| (*uid, name) != here),
-            make,
+            places,
+            make: make || mode.recurse,
         }
     }
 
@@ -187,6 +194,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     self.put_again(dir, node, name);
                 }
                 Placed::Missing => {
+                    let lost = entry.links > 1 && !self.plan.is_birth(entry.uid);
+                    if lost && (self.last || self.plan.missing.contains_key(&(dir.dir, entry.uid)))
+                    {
+                        self.anomaly(dir.dir);
+                        continue;
+                    }
                     let id = (dir.dir, entry.uid);
                     self.again.missing.insert(id, (dir.uid, name.clone()));
                     self.put_again(dir, node, name);
@@ -236,9 +249,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let id = (dir, entry.uid);
         let unknown = self.is_unknown(entry.uid);
         let looked = self.looked.contains(&id);
-        if self.plan.is_birth(entry.uid) {
-            self.known.insert(entry.uid);
-        }
+        let own = self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all);
         let (mode, late) = match placed {
             Placed::Made => {
                 // All its entries are put; what is marked in it is among them.
@@ -252,9 +263,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             // It had no identity when it was looked at, or all is compared.
             Placed::Was if looked || mode.recurse => (Mode::WALK, false),
             Placed::Moved if mode.recurse || self.suspect => (Mode::WALK, true),
+            Placed::Moved if unknown && looked && !own => (Mode::default(), false),
+            Placed::Moved if unknown && !own => (Mode::WALK, true),
             // Where it was, it was looked at, and has work of its own.
-            Placed::Moved if unknown && looked => (Mode::default(), false),
-            Placed::Moved if unknown && !self.plan.dirs.contains_key(&id) => (Mode::WALK, true),
             _ => return,
         };
         let child = Dir {
@@ -286,20 +297,20 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) -> Option<usize> {
         let id = (dir.dir, entry.uid);
-        let place = Some((dir.uid, name));
+        let place = (dir.uid, name);
         if placed == Placed::Made {
             self.plan.files.remove(&id);
-            return Some(self.start(id, entry, place, Some(node), None));
+            return Some(self.start(id, entry, vec![place], Some(node), None));
         }
         let birth = self.plan.is_birth(entry.uid);
         let all = placed == Placed::Adopted || mode.whole || birth || self.suspect;
         if !all {
             if let Some(ranges) = self.plan.wanted.remove(&id) {
                 let (dir, uid) = id;
-                self.plan.want(dir, uid, entry.key, place.clone(), ranges);
+                self.plan.want(dir, uid, entry.key, None, ranges);
             }
             if let Some(plan) = self.plan.files.get_mut(&id) {
-                plan.place = place;
+                plan.found_at(place);
             }
             return None;
         }
@@ -308,6 +319,6 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         if entry.links > 1 && placed != Placed::Adopted && !self.compared.insert(id) {
             return None;
         }
-        Some(self.start(id, entry, place, Some(node), Some(vec![WHOLE])))
+        Some(self.start(id, entry, vec![place], Some(node), Some(vec![WHOLE])))
     }
 }

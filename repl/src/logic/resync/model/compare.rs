@@ -16,7 +16,8 @@ impl Model {
             compare_one(&ours, &theirs, (a, b), &path, &mut found);
             // The same names must share a file on both sides.
             if *pairs.entry(a).or_insert(b) != b {
-                found.push(format!("{path}: other names share the file"));
+                let uid = ours.inodes.get(&a).and_then(|i| i.uid);
+                found.push(format!("{path}: other names share the file ({uid:?})"));
                 continue;
             }
             let (Some(a), Some(b)) = (ours.inodes.get(&a), theirs.inodes.get(&b)) else {
@@ -26,7 +27,7 @@ impl Model {
                 let path = format!("{path}/{}", String::from_utf8_lossy(name));
                 match b.entries.get(name) {
                     Some(other) => todo.push((*key, *other, path)),
-                    None => found.push(format!("{path}: missing")),
+                    None => found.push(format!("{path}: missing ({:?})", a.uid)),
                 }
             }
             for name in b.entries.keys().filter(|n| !a.entries.contains_key(*n)) {
