@@ -1,0 +1,7 @@
+//! What runs inside a guest.
+
+pub mod agent;
+pub mod drive;
+pub mod files;
+pub mod init;
+pub mod tree;

@@ -1,0 +1,227 @@
+//! One guest as a machine with a power switch.
+
+use super::disk::Survival;
+use super::drive::Drive;
+use super::network;
+use super::remote::{Remote, Running};
+use crate::rng::Rng;
+use crate::sys;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A guest is there after 2 s; on a busy machine it may take longer.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const DEATH_LIMIT: Duration = Duration::from_secs(10);
+const MEMORY: &str = "384M";
+
+/// This program and the one under test, as guests find them.
+const POWER: &str = "/mnt/host/power";
+const TANDEM: &str = "/mnt/host/tandem";
+
+/// Programs that run a guest, and the two above.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub kernel: PathBuf,
+    pub power: PathBuf,
+    pub tandem: PathBuf,
+}
+
+/// The process of a guest, and the thread that reads what its kernel says.
+struct Switched {
+    child: Child,
+    console: JoinHandle<()>,
+}
+
+/// A guest, switched on or off.
+pub struct Machine {
+    pub number: u8,
+    pub name: String,
+    /// Its configuration and its logs.
+    pub dir: PathBuf,
+    /// Of the data and of the state.
+    pub drives: [Drive; 2],
+    programs: Programs,
+    running: Option<Switched>,
+}
+
+impl Machine {
+    pub fn new(number: u8, dir: &Path, drives: [Drive; 2], programs: &Programs) -> Self {
+        Self {
+            number,
+            name: network::node(number),
+            dir: dir.to_path_buf(),
+            drives,
+            programs: programs.clone(),
+            running: None,
+        }
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// How one talks to it.
+    pub fn remote(&self) -> Remote {
+        Remote {
+            address: network::control(self.number),
+        }
+    }
+
+    /// Switches it on; [`Self::is_up`] waits until it can be used. The caller's thread must live
+    /// as long as the guest, whose life is bound to it.
+    pub fn switch_on(&mut self) -> Result<()> {
+        // The lines of the last life would be taken for those of this one.
+        std::fs::rename(self.console(), self.dir.join("console.old.log")).ok();
+        let mut log = File::create(self.console())?;
+        let (mut said, says) = std::io::pipe()?;
+        let mut command = self.user_mode_linux();
+        command
+            .stdin(Stdio::null())
+            .stdout(says.try_clone()?)
+            .stderr(says);
+        let child = command.spawn().with_context(|| format!("{command:?}"))?;
+        // Ends when the last process that could write to the console has.
+        let console = std::thread::spawn(move || {
+            std::io::copy(&mut said, &mut log).ok();
+        });
+        self.running = Some(Switched { child, console });
+        Ok(())
+    }
+
+    /// Waits until programs can be run in it.
+    pub fn is_up(&mut self) -> Result<()> {
+        let (remote, console) = (self.remote(), self.console());
+        let alive = || {
+            let said = std::fs::read_to_string(&console).unwrap_or_default();
+            if said.contains("Kernel panic") {
+                bail!("its kernel has stopped");
+            }
+            let running = self.running.as_mut().context("it is switched off")?;
+            match running.child.try_wait()? {
+                Some(status) => bail!("it ended by itself: {status}"),
+                None => Ok(()),
+            }
+        };
+        let up = remote.wait(BOOT_LIMIT, alive);
+        up.with_context(|| {
+            let said = std::fs::read_to_string(self.console()).unwrap_or_default();
+            let lines = said.lines().filter(|line| !line.starts_with(" ["));
+            let lines: Vec<_> = lines.rev().take(12).collect();
+            let lines: Vec<_> = lines.into_iter().rev().collect();
+            format!("guest {}:\n{}", self.name, lines.join("\n"))
+        })
+    }
+
+    fn console(&self) -> PathBuf {
+        self.dir.join("console.log")
+    }
+
+    /// The command of User-Mode Linux: a kernel as a program, whose processes and all that it
+    /// starts end with it, and it with us.
+    fn user_mode_linux(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork"]);
+        command.arg("--kill-child=KILL").arg(&self.programs.kernel);
+        let [pair, plug] = network::plugs(self.number);
+        let card = |index: u8, plug| format!("vec{index}:transport=raw,gro=1,ifname={plug}");
+        command.args([
+            &format!("mem={MEMORY}"),
+            "root=/dev/root",
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+            &format!("init={}", self.programs.power.display()),
+            &format!("uml_dir={}/", self.dir.display()),
+            &card(0, &pair),
+            &card(1, &plug),
+            "con0=null,fd:1",
+            "con=null",
+            "ssl=null",
+            "quiet",
+            "--",
+            "guest",
+            "init",
+            &self.number.to_string(),
+        ]);
+        command.arg(self.dir.parent().unwrap_or(&self.dir));
+        command
+    }
+
+    /// Cuts the power: the machine ends at once, and its disks lose what was not flushed.
+    pub fn cut(&mut self, survival: Survival, rng: &mut Rng) -> Result<()> {
+        self.kill()?;
+        self.settle(survival, rng)
+    }
+
+    /// The first part of a cut: the machine ends.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(running) = &self.running {
+            sys::kill(running.child.id(), libc::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// The second part: when it is gone, its disks lose what they must.
+    pub fn settle(&mut self, survival: Survival, rng: &mut Rng) -> Result<()> {
+        if let Some(mut running) = self.running.take() {
+            running.child.wait()?;
+            let started = Instant::now();
+            while !running.console.is_finished() {
+                ensure!(started.elapsed() < DEATH_LIMIT, "{} does not die", self.name);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.drives.iter().try_for_each(|drive| drive.cut(survival, rng))
+    }
+
+    /// Switches it off in order.
+    pub fn shut_down(&mut self) -> Result<()> {
+        self.remote().run(&["sync"])?;
+        self.cut(Survival::Blocks(100), &mut Rng::new(0))
+    }
+
+    /// Runs the program under test in the guest.
+    pub fn tandem(&self, arguments: &[&str]) -> Result<String> {
+        self.remote().run(&[&[TANDEM], arguments].concat())
+    }
+
+    /// Starts it instead.
+    pub fn start_tandem(&self, arguments: &[&str]) -> Result<Running> {
+        self.remote().start(&[&[TANDEM], arguments].concat(), true)
+    }
+
+    /// This program's part in the guest.
+    pub fn guest<'a>(&self, words: &[&'a str]) -> Vec<&'a str> {
+        [&[POWER, "guest"], words].concat()
+    }
+
+    /// Waits until something holds, asking often.
+    pub fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        while !holds()? {
+            if started.elapsed() > limit {
+                bail!("on {}, still not so after {limit:?}: {what}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.kill().ok();
+        if let Some(mut running) = self.running.take() {
+            running.child.wait().ok();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The two nodes of a cluster, led by hand as an operator would.
+
+use super::inside::tree::receive;
+use super::loads::Promises;
+use super::machine::Machine;
+use super::postgresql::Postgresql;
+use super::setup::Scratch;
+use super::{BELOW_DATA, MODULE};
+use crate::tree::{Options, compare, listed};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// How long a node may take for what needs no data: to notice a loss, to change its role.
+pub const NOTICE: Duration = Duration::from_secs(15);
+/// How long a resync may take.
+const RESYNC: Duration = Duration::from_secs(60);
+/// How long replicas may take to become equal when nobody writes.
+const STILL: Duration = Duration::from_secs(10);
+
+/// What `tandem status --json` tells.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    pub state: String,
+    pub readiness: String,
+    pub reason: Option<Reason>,
+}
+
+/// Why a node is not ready.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reason {
+    pub code: String,
+    pub reason: String,
+}
+
+/// Both nodes.
+pub struct Pair {
+    pub machines: [Machine; 2],
+    pub postgresql: Option<Postgresql>,
+    /// Which of them serves.
+    pub serving: usize,
+    /// What was promised in all rounds so far.
+    pub promises: Promises,
+}
+
+impl Pair {
+    /// Two nodes that never ran.
+    pub fn set_up(scratch: &Scratch) -> Result<Self> {
+        let postgresql = Postgresql::find();
+        if postgresql.is_none() {
+            println!("without PostgreSQL, which is not installed");
+        }
+        let machines = scratch.machines(postgresql.as_ref())?;
+        Ok(Self {
+            machines,
+            postgresql,
+            serving: 0,
+            promises: Promises::default(),
+        })
+    }
+
+    pub fn other(&self) -> usize {
+        1 - self.serving
+    }
+
+    /// Switches both on, and lets the first serve.
+    pub fn begin(&mut self) -> Result<()> {
+        for machine in &mut self.machines {
+            machine.switch_on()?;
+        }
+        for node in [0, 1] {
+            self.machines[node].is_up()?;
+            self.start_daemon(node)?;
+        }
+        self.serve_together()
+    }
+
+    /// The serving node serves, the other follows: both ready.
+    pub fn serve_together(&self) -> Result<()> {
+        self.machines[self.serving].tandem(&["prim", MODULE])?;
+        self.follow()
+    }
+
+    /// The other node follows the serving one: both ready.
+    pub fn follow(&self) -> Result<()> {
+        let (serving, other) = (self.serving, self.other());
+        self.machines[other].tandem(&["second", MODULE])?;
+        self.becomes(other, "SECOND", RESYNC)?;
+        self.becomes(serving, "PRIM", NOTICE)
+    }
+
+    /// Starts the daemon of a node; what it prints goes to `tandem.log`.
+    pub fn start_daemon(&self, node: usize) -> Result<()> {
+        let machine = &self.machines[node];
+        let mut daemon = machine.start_tandem(&["fs", MODULE])?;
+        let log = machine.dir.join("tandem.log");
+        let mut log = std::fs::File::options().create(true).append(true).open(log)?;
+        std::thread::spawn(move || {
+            while let Some(line) = daemon.line() {
+                // A log that cannot be written must not stop the daemon.
+                writeln!(log, "{line}").ok();
+            }
+        });
+        machine.wait_until("the daemon answers", NOTICE, || Ok(self.status(node).is_ok()))
+    }
+
+    pub fn status(&self, node: usize) -> Result<Status> {
+        let text = self.machines[node].tandem(&["status", MODULE, "--json"])?;
+        serde_json::from_str(text.trim()).with_context(|| text.clone())
+    }
+
+    /// Waits until a node is ready in a state (blocked counts for WAIT).
+    pub fn becomes(&self, node: usize, state: &str, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let status = self.status(node)?;
+            let ready = status.readiness == "Ready" || state == "WAIT";
+            if status.state == state && ready {
+                return Ok(());
+            }
+            if started.elapsed() > limit {
+                let name = &self.machines[node].name;
+                let (one, two) = (self.status(0), self.status(1));
+                bail!("{name} does not become {state} in {limit:?}: a {one:?}, b {two:?}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Compares both replicas from below.
+    pub fn trees_are_equal(&self) -> Result<u64> {
+        let started = Instant::now();
+        loop {
+            let tree = |machine: &Machine| -> Result<_> {
+                let words = machine.guest(&["tree", BELOW_DATA]);
+                receive(&machine.remote().run(&words)?)
+            };
+            let [one, two] = &self.machines;
+            let (one, two) = (tree(one)?, tree(two)?);
+            let found = compare(&one, &two, &Options::replicas());
+            if found.is_empty() {
+                return Ok(one.len() as u64);
+            }
+            ensure!(started.elapsed() < STILL, "trees of a and b differ:\n{}", listed(&found));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
