@@ -19,7 +19,13 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How long replicas may take to become equal when nobody writes.
 const STILL: Duration = Duration::from_secs(10);
 
-/// What `tandem status --json` tells.
+/// What `tandem status --json` prints.
+#[derive(Deserialize)]
+struct Answer {
+    status: Status,
+}
+
+/// How a node is.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
     pub state: String,
@@ -102,12 +108,19 @@ impl Pair {
                 writeln!(log, "{line}").ok();
             }
         });
-        machine.wait_until("the daemon answers", NOTICE, || Ok(self.status(node).is_ok()))
+        let mut last = Ok(());
+        let answers = || {
+            last = self.status(node).map(drop);
+            Ok(last.is_ok())
+        };
+        let answered = machine.wait_until("the daemon answers", NOTICE, answers);
+        answered.or_else(|late| last.context(late))
     }
 
     pub fn status(&self, node: usize) -> Result<Status> {
         let text = self.machines[node].tandem(&["status", MODULE, "--json"])?;
-        serde_json::from_str(text.trim()).with_context(|| text.clone())
+        let answer: Answer = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
+        Ok(answer.status)
     }
 
     /// Waits until a node is ready in a state (blocked counts for WAIT).
