@@ -123,7 +123,8 @@ struct Request {
 
 impl Request {
     fn parse(head: &[u8; 28]) -> io::Result<Self> {
-        let field = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let field =
+            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         if field(0) != REQUEST || field(24) > LENGTH {
             return Err(io::ErrorKind::InvalidData.into());
         }

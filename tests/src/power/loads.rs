@@ -1,10 +1,10 @@
 //! Applications in a guest, and what they were promised.
 
+use super::DATA;
 use super::machine::Machine;
 use super::postgresql::{self, Postgresql, Server};
 use super::remote::Running;
 use super::told::{Level, Told};
-use super::DATA;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -77,7 +77,9 @@ impl Promises {
 
     /// From now on only what was synced must be there.
     pub fn only_synced(&mut self) {
-        self.files.values_mut().for_each(|(level, _)| *level = Level::Synced);
+        self.files
+            .values_mut()
+            .for_each(|(level, _)| *level = Level::Synced);
     }
 
     /// Looks for everything in a directory of a guest, and leaves it as it was: the databases are
@@ -242,7 +244,11 @@ impl Loads {
     fn counts(&self) -> Vec<u64> {
         let promises = self.locked();
         let count = |kind: &Kind| match kind {
-            Kind::Files => promises.files.values().map(|(_, told)| told.len() as u64).sum(),
+            Kind::Files => promises
+                .files
+                .values()
+                .map(|(_, told)| told.len() as u64)
+                .sum(),
             Kind::Sqlite => promises.sqlite.values().sum(),
             Kind::Postgresql => promises.postgresql.values().sum(),
         };
@@ -290,14 +296,19 @@ impl Loads {
         let words = ["demo-ledger", "--db", &database, "--writer", &number];
         let running = machine.start_tandem(&words)?;
         self.follow(running, move |promises, line| {
-            let number = line.parse().with_context(|| format!("the ledger said {line:?}"))?;
+            let number = line
+                .parse()
+                .with_context(|| format!("the ledger said {line:?}"))?;
             promises.sqlite.insert(writer, number);
             Ok(())
         })
     }
 
     fn start_postgresql(&mut self, machine: &Machine) -> Result<()> {
-        let postgresql = self.postgresql.clone().context("PostgreSQL is not installed")?;
+        let postgresql = self
+            .postgresql
+            .clone()
+            .context("PostgreSQL is not installed")?;
         let data = format!("{DATA}/pg");
         self.server = Some(postgresql.serve(machine, &data)?);
         postgresql.make_table(machine)?;
@@ -325,7 +336,7 @@ impl Loads {
 
     /// An application that ended by itself has failed.
     fn has_not_failed(&mut self) -> Result<()> {
-        while let Some(index) = self.threads.iter().position(JoinHandle::is_finished) {
+        if let Some(index) = self.threads.iter().position(JoinHandle::is_finished) {
             join(self.threads.swap_remove(index))?;
             bail!("a load ended by itself");
         }

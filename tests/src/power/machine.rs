@@ -171,11 +171,17 @@ impl Machine {
             running.child.wait()?;
             let started = Instant::now();
             while !running.console.is_finished() {
-                ensure!(started.elapsed() < DEATH_LIMIT, "{} does not die", self.name);
+                ensure!(
+                    started.elapsed() < DEATH_LIMIT,
+                    "{} does not die",
+                    self.name
+                );
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.drives.iter().try_for_each(|drive| drive.cut(survival, rng))
+        self.drives
+            .iter()
+            .try_for_each(|drive| drive.cut(survival, rng))
     }
 
     /// Switches it off in order.

@@ -29,7 +29,7 @@ pub mod setup;
 pub mod told;
 
 use crate::rng::Rng;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use options::Options;
 use pair::Pair;
 use round::Round;
@@ -53,7 +53,6 @@ pub const MODULE: &str = "power";
 /// The program outside the guests.
 pub fn outside(words: &[&str]) -> Result<()> {
     let options = Options::parse(words)?;
-    println!("seed {}", options.seed);
     let mut scratch = setup::Scratch::new(options.keep)?;
     let result = if options.self_test {
         self_test::run(&scratch)
@@ -71,8 +70,10 @@ fn rounds(options: &Options, scratch: &setup::Scratch) -> Result<()> {
     let mut rng = Rng::new(options.seed);
     let mut pair = Pair::set_up(scratch)?;
     pair.begin()?;
-    println!("both guests in order after {:.1} s", started.elapsed().as_secs_f64());
-    let mut failed = 0;
+    println!(
+        "both guests in order after {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     for number in 1..=options.rounds {
         // A generator for each round: what one draws does not change the next one's plan.
         let mut rng = Rng::new(rng.next_u64());
@@ -84,13 +85,13 @@ fn rounds(options: &Options, scratch: &setup::Scratch) -> Result<()> {
             Ok(report) => println!("round {number}: {round}: {report} ({took:.1} s)"),
             Err(error) => {
                 println!("round {number}: {round}: FAILED ({took:.1} s)\n{error:#}");
-                failed += 1;
-                break;
+                println!("{}", pair.last_words());
+                let (rounds, seed) = (options.rounds, options.seed);
+                bail!("round {number} failed; --rounds {rounds} --seed {seed} plans the same");
             }
         }
     }
-    let seed = options.seed;
-    ensure!(failed == 0, "a round failed; tests/power --seed {seed} plans the same again");
+    pair.end()?;
     println!("{} rounds, all in order", options.rounds);
     Ok(())
 }

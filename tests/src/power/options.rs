@@ -23,7 +23,9 @@ impl Options {
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut number = || -> Result<u64> {
-                let value = words.next().with_context(|| format!("{word} needs a number"))?;
+                let value = words
+                    .next()
+                    .with_context(|| format!("{word} needs a number"))?;
                 value.parse().with_context(|| format!("{word} {value}"))
             };
             match *word {
@@ -34,7 +36,14 @@ impl Options {
                 _ => bail!("unknown: {word}\nusage: {USAGE}"),
             }
         }
-        let seed = seed.unwrap_or_else(|| rng::seed("power") % 1_000_000);
+        // Printed by the generator, too, when it chooses.
+        let seed = match seed {
+            Some(seed) => {
+                println!("seed {seed}");
+                seed
+            }
+            None => rng::seed("power"),
+        };
         Ok(Self {
             rounds,
             seed,

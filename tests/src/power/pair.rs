@@ -96,12 +96,39 @@ impl Pair {
         self.becomes(serving, "PRIM", NOTICE)
     }
 
+    /// Stops both in order.
+    pub fn end(&self) -> Result<()> {
+        for node in [self.other(), self.serving] {
+            self.machines[node].tandem(&["stop", MODULE])?;
+        }
+        Ok(())
+    }
+
+    /// The last lines of both daemons' logs.
+    pub fn last_words(&self) -> String {
+        let mut words = String::new();
+        for machine in &self.machines {
+            let log = std::fs::read_to_string(machine.dir.join("tandem.log")).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let from = lines.len().saturating_sub(12);
+            words.push_str(&format!(
+                "log of {}:\n  {}\n",
+                machine.name,
+                lines[from..].join("\n  ")
+            ));
+        }
+        words
+    }
+
     /// Starts the daemon of a node; what it prints goes to `tandem.log`.
     pub fn start_daemon(&self, node: usize) -> Result<()> {
         let machine = &self.machines[node];
         let mut daemon = machine.start_tandem(&["fs", MODULE])?;
         let log = machine.dir.join("tandem.log");
-        let mut log = std::fs::File::options().create(true).append(true).open(log)?;
+        let mut log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)?;
         std::thread::spawn(move || {
             while let Some(line) = daemon.line() {
                 // A log that cannot be written must not stop the daemon.
@@ -155,7 +182,11 @@ impl Pair {
             if found.is_empty() {
                 return Ok(one.len() as u64);
             }
-            ensure!(started.elapsed() < STILL, "trees of a and b differ:\n{}", listed(&found));
+            ensure!(
+                started.elapsed() < STILL,
+                "trees of a and b differ:\n{}",
+                listed(&found)
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
     }

@@ -49,7 +49,16 @@ impl Postgresql {
         fs::create_dir(dir)?;
         chown(dir, Some(self.ids.0), Some(self.ids.1))?;
         let dir = dir.to_str().context("the scratch directory is text")?;
-        let words = ["-D", dir, "--data-checksums", "--no-locale", "-E", "UTF8", "-A", "trust"];
+        let words = [
+            "-D",
+            dir,
+            "--data-checksums",
+            "--no-locale",
+            "-E",
+            "UTF8",
+            "-A",
+            "trust",
+        ];
         let words = self.words("initdb", &[&words[..], &["--no-sync"]].concat());
         let mut initdb = Command::new(&words[0]);
         run(initdb.args(&words[1..]).current_dir("/"))
@@ -92,8 +101,11 @@ impl Postgresql {
         );
         machine.remote().run(&["sh", "-c", &prepare])?;
         let arguments = ["-D", data, "-k", SOCKETS, "-c", "listen_addresses="];
-        let arguments = [&arguments[..], &["-c", "shared_buffers=16MB", "-c", "max_wal_size=48MB"]]
-            .concat();
+        let arguments = [
+            &arguments[..],
+            &["-c", "shared_buffers=16MB", "-c", "max_wal_size=48MB"],
+        ]
+        .concat();
         let mut server = self.start(machine, "postgres", &arguments)?;
         let log = machine.dir.join("postgresql.log");
         let mut log = fs::File::options().create(true).append(true).open(log)?;
@@ -106,7 +118,10 @@ impl Postgresql {
         });
         let starts = || Ok(said.is_finished() || self.query(machine, "SELECT 1").is_ok());
         machine.wait_until("PostgreSQL starts", START_LIMIT, starts)?;
-        ensure!(!said.is_finished(), "PostgreSQL did not start on {data}; see postgresql.log");
+        ensure!(
+            !said.is_finished(),
+            "PostgreSQL did not start on {data}; see postgresql.log"
+        );
         Ok(Server {
             data: data.to_owned(),
         })
@@ -124,7 +139,10 @@ impl Postgresql {
     /// Looks for rows 1 to the last of each writer, once through the index and once through the
     /// table; how many there are.
     pub fn find_rows(&self, machine: &Machine, last: &[(u64, u64)]) -> Result<u64> {
-        let wanted: Vec<_> = last.iter().map(|(w, last)| format!("({w},{last})")).collect();
+        let wanted: Vec<_> = last
+            .iter()
+            .map(|(w, last)| format!("({w},{last})"))
+            .collect();
         let wanted = wanted.join(",");
         let expected: u64 = last.iter().map(|(_, last)| last).sum();
         for way in ["seqscan", "indexscan"] {
@@ -133,7 +151,9 @@ impl Postgresql {
                  w(writer, last) ON l.writer = w.writer AND l.number BETWEEN 1 AND w.last"
             );
             let found = self.query(machine, &query)?;
-            let found: u64 = found.parse().with_context(|| format!("psql said {found:?}"))?;
+            let found: u64 = found
+                .parse()
+                .with_context(|| format!("psql said {found:?}"))?;
             ensure!(
                 found == expected,
                 "PostgreSQL: {found} of {expected} committed rows without {way}"
@@ -153,13 +173,22 @@ impl Postgresql {
 
     /// Every page's checksum, of a server that was stopped in order.
     pub fn check_sums(&self, machine: &Machine, data: &str) -> Result<()> {
-        self.run(machine, "pg_checksums", &["--check", "-D", data]).map(drop)
+        self.run(machine, "pg_checksums", &["--check", "-D", data])
+            .map(drop)
     }
 }
 
 /// Options of every `psql`: no start-up file, quiet, bare values, stop at an error.
-const PSQL: [&str; 8] =
-    ["-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-h", SOCKETS, "-d", "postgres"];
+const PSQL: [&str; 8] = [
+    "-X",
+    "-qAt",
+    "-v",
+    "ON_ERROR_STOP=1",
+    "-h",
+    SOCKETS,
+    "-d",
+    "postgres",
+];
 
 /// A running server.
 pub struct Server {

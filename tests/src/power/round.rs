@@ -63,7 +63,11 @@ impl fmt::Display for Report {
         for (node, found) in &self.synced {
             write!(f, "; disk {node} {found}")?;
         }
-        write!(f, "; {} names equal; {} sectors lost", self.names, self.lost)
+        write!(
+            f,
+            "; {} names equal; {} sectors lost",
+            self.names, self.lost
+        )
     }
 }
 
@@ -76,7 +80,11 @@ impl Round {
             _ => *rng.pick(&cases),
         };
         let mut kinds = Vec::new();
-        for (kind, percent) in [(Kind::Files, 80), (Kind::Sqlite, 60), (Kind::Postgresql, 50)] {
+        for (kind, percent) in [
+            (Kind::Files, 80),
+            (Kind::Sqlite, 60),
+            (Kind::Postgresql, 50),
+        ] {
             let possible = kind != Kind::Postgresql || pair.postgresql.is_some();
             // Drawn in any case: the plan does not depend on what is installed.
             if rng.chance(percent) && possible {
@@ -119,7 +127,8 @@ impl Round {
         report.names = pair.trees_are_equal()?;
         report.lost = self::lost(pair) - lost;
         let after = pair.machines[serving].name.clone();
-        self.forget(pair).with_context(|| format!("after the round, on {after}"))?;
+        self.forget(pair)
+            .with_context(|| format!("after the round, on {after}"))?;
         Ok(report)
     }
 
@@ -148,7 +157,11 @@ impl Round {
         pair.serving = next;
         report.served = self.check_served(pair)?;
         let at_cut = pair.promises.clone();
-        let loads = if self.busy { Some(self.start_loads(pair, 1)?) } else { None };
+        let loads = if self.busy {
+            Some(self.start_loads(pair, 1)?)
+        } else {
+            None
+        };
         self.come_back(pair, &[lost], &at_cut, report)?;
         pair.follow()?;
         self.end(pair, loads)
@@ -225,7 +238,9 @@ impl Round {
     /// What was promised, as applications on the serving node find it.
     fn check_served(&self, pair: &Pair) -> Result<Found> {
         let machine = &pair.machines[pair.serving];
-        let found = pair.promises.check(machine, (DATA, false), pair.postgresql.as_ref());
+        let found = pair
+            .promises
+            .check(machine, (DATA, false), pair.postgresql.as_ref());
         found.with_context(|| format!("served by {}", machine.name))
     }
 
@@ -240,10 +255,17 @@ impl Round {
     /// Removes the files of the round before the last.
     fn forget(&self, pair: &mut Pair) -> Result<()> {
         let oldest = (self.number * 2).saturating_sub(2);
-        let old: Vec<_> = pair.promises.files.range(..oldest).map(|(n, _)| *n).collect();
+        let old: Vec<_> = pair
+            .promises
+            .files
+            .range(..oldest)
+            .map(|(n, _)| *n)
+            .collect();
         for number in old {
             let dir = super::loads::files_dir(DATA, number);
-            pair.machines[pair.serving].remote().run(&["rm", "-r", &dir])?;
+            pair.machines[pair.serving]
+                .remote()
+                .run(&["rm", "-r", &dir])?;
             pair.promises.files.remove(&number);
         }
         Ok(())

@@ -17,7 +17,7 @@ use std::process::Command;
 pub const DATA_BYTES: u64 = 2 << 30;
 pub const STATE_BYTES: u64 = 256 << 20;
 /// Program names of Debian's package user-mode-linux.
-const KERNEL: &str = "/usr/bin/linux.uml";
+pub const KERNEL: &str = "/usr/bin/linux.uml";
 
 /// The directory of a run, removed at its end.
 pub struct Scratch {
@@ -29,7 +29,10 @@ pub struct Scratch {
 impl Scratch {
     /// Makes it, and leaves mounts and network of the machine for those of our own.
     pub fn new(keep: bool) -> Result<Self> {
-        ensure!(sys::is_root(), "needs root: it mounts disks and makes networks");
+        ensure!(
+            sys::is_root(),
+            "needs root: it mounts disks and makes networks"
+        );
         let dir = std::env::temp_dir().join(format!("tandem-power-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let dir = dir.canonicalize()?;
@@ -56,7 +59,10 @@ impl Scratch {
     /// The programs, where guests find them too, without what only a debugger reads.
     pub fn programs(&self) -> Result<Programs> {
         let kernel = PathBuf::from(KERNEL);
-        ensure!(kernel.exists(), "{KERNEL} is missing: apt-get install user-mode-linux");
+        ensure!(
+            kernel.exists(),
+            "{KERNEL} is missing: apt-get install user-mode-linux"
+        );
         let tandem = std::env::var_os("TANDEM_BIN").context("TANDEM_BIN names no program")?;
         let copy = |from: &Path, name: &str| -> Result<PathBuf> {
             let to = self.dir.join(name);
@@ -91,7 +97,12 @@ impl Scratch {
                 Drive::new(Disk::new(medium), network::drive(number, index))
             };
             let drives = [drive(0, "data", &data)?, drive(1, "state", &state)?];
-            Ok(Machine::new(number, &self.dir.join(&node), drives, &programs))
+            Ok(Machine::new(
+                number,
+                &self.dir.join(&node),
+                drives,
+                &programs,
+            ))
         };
         Ok([machine(1)?, machine(2)?])
     }
@@ -100,7 +111,9 @@ impl Scratch {
     fn configure(&self, programs: &Programs) -> Result<()> {
         let ca = self.dir.join("ca");
         let mut init = Command::new(&programs.tandem);
-        run(init.args(["pki", "init", "--cluster", MODULE, "--out"]).arg(&ca))?;
+        run(init
+            .args(["pki", "init", "--cluster", MODULE, "--out"])
+            .arg(&ca))?;
         let mut nodes = String::new();
         for number in [1, 2] {
             let (node, address) = (network::node(number), network::replication(number));

@@ -166,7 +166,11 @@ fn is_file(path: &Path, content: &[u8], check: &mut Check) -> bool {
             return false;
         }
     };
-    let same = found.iter().zip(content).take_while(|(a, b)| a == b).count();
+    let same = found
+        .iter()
+        .zip(content)
+        .take_while(|(a, b)| a == b)
+        .count();
     if found != content {
         let (path, is, was) = (path.display(), found.len(), content.len());
         let note = format!("{path}: {is} bytes, should be {was}; equal up to byte {same}");
@@ -188,7 +192,12 @@ pub fn check(dir: &Path, level: &str, told: &str) -> Result<u64> {
     let mut all = Told::default();
     told.lines().try_for_each(|line| all.add(line))?;
     let (count, wrong) = all.check(dir, level);
-    ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     Ok(count)
 }
 
@@ -225,7 +234,9 @@ mod tests {
             let mut told = Told::default();
             lines.lines().for_each(|line| told.add(line).unwrap());
             let mut again = Told::default();
-            told.text().lines().for_each(|line| again.add(line).unwrap());
+            told.text()
+                .lines()
+                .for_each(|line| again.add(line).unwrap());
             assert_eq!(told, again);
             told.check(&self.0, level).1
         }

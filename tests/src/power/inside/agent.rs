@@ -44,7 +44,10 @@ fn run(request: &Request, stream: &TcpStream, environment: &Environment) -> Resu
     let (name, arguments) = request.program.split_first().context("no program")?;
     let copy = || -> Result<Stdio> { Ok(OwnedFd::from(stream.try_clone()?).into()) };
     let mut program = Command::new(name);
-    program.args(arguments).env_clear().envs(environment.iter().cloned());
+    program
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().cloned());
     program.stdin(copy()?).stdout(copy()?);
     if request.errors {
         program.stderr(copy()?);
