@@ -1,5 +1,5 @@
-//! PostgreSQL as a load, with page checksums: a server in a guest, `psql` clients that each wait for
-//! one commit before they send the next, and the checks after a cut.
+//! PostgreSQL as a load, with page checksums: a server in a guest, `psql` clients that each wait
+//! for one commit before they send the next, and the checks after a cut.
 
 use super::command::run;
 use super::machine::Machine;

@@ -1,5 +1,5 @@
-//! Shows that the apparatus notices: what was not flushed is gone after a cut, what was is there, and
-//! each way of forgetting a flush is noticed.
+//! Shows that the apparatus notices: what was not flushed is gone after a cut, what was is there,
+//! and each way of forgetting a flush is found.
 
 use super::disk::{Honesty, Survival};
 use super::loads::{Kind, Loads, Promises};

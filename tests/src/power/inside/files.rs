@@ -1,10 +1,11 @@
 //! Small files: made, written, synced and renamed by several writers, who tell of every step that
 //! was answered.
 //!
-//! Step `n` of writer 0 makes the file `new{n}`, writes it (`w`) and appends a record to its journal
-//! (`a`); it never syncs anything. Step `n` of any other writer makes the file `new{n}`, writes it (`w`), syncs it, gives it its name `{n}`
-//! and syncs the directory (`s`); appends to the journal (`a`), which it syncs every few steps (`d`);
-//! and removes an old file and syncs the directory (`u`).
+//! Step `n` of writer 0 makes the file `new{n}`, writes it (`w`) and appends a record to its
+//! journal (`a`); it never syncs anything. Step `n` of any other writer makes the file `new{n}`,
+//! writes it (`w`), syncs it, gives it its name `{n}` and syncs the directory (`s`); appends to the
+//! journal (`a`), which it syncs every few steps (`d`); and removes an old file and syncs the
+//! directory (`u`).
 
 use crate::power::told::{KEPT, RECORD, SYNC_EVERY, WRITERS, content, record};
 use anyhow::{Context, Result, anyhow};
