@@ -9,7 +9,7 @@
 use std::process::Command;
 use std::sync::Mutex;
 use tandem_tests::cluster::{binary, skipped};
-use tandem_tests::power::setup::KERNEL;
+use tandem_tests::power::engine::USER_MODE_LINUX;
 
 /// Guests have little to do with each other, but there are few processors.
 static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());
@@ -19,9 +19,9 @@ fn power(test: &str, arguments: &[&str]) {
     let Some(binary) = binary(test) else {
         return;
     };
-    let version = Command::new(KERNEL).arg("--version").output();
+    let version = Command::new(USER_MODE_LINUX).arg("--version").output();
     if !version.is_ok_and(|version| version.status.success()) {
-        let why = format!("{KERNEL} does not run; apt-get install user-mode-linux");
+        let why = format!("{USER_MODE_LINUX} does not run; apt-get install user-mode-linux");
         assert!(
             std::env::var_os("TANDEM_REQUIRE_CLUSTER").is_none(),
             "{test}: {why}"

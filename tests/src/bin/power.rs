@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use tandem_tests::power::inside::{files, init, tree};
+use tandem_tests::power::inside::{files, init, start, tree};
 use tandem_tests::power::{self, told};
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn guest(words: &[&str]) -> Result<()> {
     match words {
         // The kernel adds words of its own.
         ["init", number, host, ..] => init::run(number.parse()?, host),
+        ["start", number, host, power] => start::run(number, host, power),
         ["files", dir] => files::run(Path::new(dir), false),
         ["lying-files", dir] => files::run(Path::new(dir), true),
         ["check-files", dir, level] => {

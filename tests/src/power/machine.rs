@@ -2,6 +2,7 @@
 
 use super::disk::Survival;
 use super::drive::Drive;
+use super::engine::Engine;
 use super::network;
 use super::remote::{Remote, Running};
 use crate::rng::Rng;
@@ -9,26 +10,15 @@ use crate::sys;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A guest is there after 2 s; on a busy machine it may take longer.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
-const MEMORY: &str = "384M";
 
 /// This program and the one under test, as guests find them.
 const POWER: &str = "/mnt/host/power";
 const TANDEM: &str = "/mnt/host/tandem";
-
-/// Programs that run a guest, and the two above.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    pub kernel: PathBuf,
-    pub power: PathBuf,
-    pub tandem: PathBuf,
-}
 
 /// The process of a guest, and the thread that reads what its kernel says.
 struct Switched {
@@ -44,18 +34,26 @@ pub struct Machine {
     pub dir: PathBuf,
     /// Of the data and of the state.
     pub drives: [Drive; 2],
-    programs: Programs,
+    pub engine: Engine,
+    /// This program.
+    power: PathBuf,
     running: Option<Switched>,
 }
 
 impl Machine {
-    pub fn new(number: u8, dir: &Path, drives: [Drive; 2], programs: &Programs) -> Self {
+    pub fn new(
+        number: u8,
+        run: &Path,
+        drives: [Drive; 2],
+        (engine, power): (&Engine, &Path),
+    ) -> Self {
         Self {
             number,
             name: network::node(number),
-            dir: dir.to_path_buf(),
+            dir: run.join(network::node(number)),
             drives,
-            programs: programs.clone(),
+            engine: engine.clone(),
+            power: power.to_path_buf(),
             running: None,
         }
     }
@@ -78,7 +76,8 @@ impl Machine {
         std::fs::rename(self.console(), self.dir.join("console.old.log")).ok();
         let mut log = File::create(self.console())?;
         let (mut said, says) = std::io::pipe()?;
-        let mut command = self.user_mode_linux();
+        let run = self.dir.parent().unwrap_or(&self.dir);
+        let mut command = self.engine.command(self.number, run, &self.power);
         command
             .stdin(Stdio::null())
             .stdout(says.try_clone()?)
@@ -95,6 +94,7 @@ impl Machine {
     /// Waits until programs can be run in it.
     pub fn is_up(&mut self) -> Result<()> {
         let (remote, console) = (self.remote(), self.console());
+        let limit = self.engine.kind.boot_limit();
         let alive = || {
             let said = std::fs::read_to_string(&console).unwrap_or_default();
             if said.contains("Kernel panic") {
@@ -106,7 +106,7 @@ impl Machine {
                 None => Ok(()),
             }
         };
-        let up = remote.wait(BOOT_LIMIT, alive);
+        let up = remote.wait(limit, alive);
         up.with_context(|| {
             let said = std::fs::read_to_string(self.console()).unwrap_or_default();
             let lines = said.lines().filter(|line| !line.starts_with(" ["));
@@ -118,37 +118,6 @@ impl Machine {
 
     fn console(&self) -> PathBuf {
         self.dir.join("console.log")
-    }
-
-    /// The command of User-Mode Linux: a kernel as a program, whose processes and all that it
-    /// starts end with it, and it with us.
-    fn user_mode_linux(&self) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork"]);
-        command.arg("--kill-child=KILL").arg(&self.programs.kernel);
-        let [pair, plug] = network::plugs(self.number);
-        let card = |index: u8, plug| format!("vec{index}:transport=raw,gro=1,ifname={plug}");
-        command.args([
-            &format!("mem={MEMORY}"),
-            "root=/dev/root",
-            "rootfstype=hostfs",
-            "rootflags=/",
-            "ro",
-            &format!("init={}", self.programs.power.display()),
-            &format!("uml_dir={}/", self.dir.display()),
-            &card(0, &pair),
-            &card(1, &plug),
-            "con0=null,fd:1",
-            "con=null",
-            "ssl=null",
-            "quiet",
-            "--",
-            "guest",
-            "init",
-            &self.number.to_string(),
-        ]);
-        command.arg(self.dir.parent().unwrap_or(&self.dir));
-        command
     }
 
     /// Cuts the power: the machine ends at once, and its disks lose what was not flushed.
@@ -213,6 +182,7 @@ impl Machine {
         mut holds: impl FnMut() -> Result<bool>,
     ) -> Result<()> {
         let started = Instant::now();
+        let limit = limit * self.engine.kind.slowness();
         while !holds()? {
             if started.elapsed() > limit {
                 bail!("on {}, still not so after {limit:?}: {what}", self.name);

@@ -15,6 +15,8 @@
 pub mod command;
 pub mod disk;
 pub mod drive;
+pub mod engine;
+pub mod initramfs;
 pub mod inside;
 pub mod loads;
 pub mod machine;
@@ -53,7 +55,7 @@ pub const MODULE: &str = "power";
 /// The program outside the guests.
 pub fn outside(words: &[&str]) -> Result<()> {
     let options = Options::parse(words)?;
-    let mut scratch = setup::Scratch::new(options.keep)?;
+    let mut scratch = setup::Scratch::new(options.engine, options.keep)?;
     let result = if options.self_test {
         self_test::run(&scratch)
     } else {

@@ -2,6 +2,7 @@
 //! namespace that has no way out.
 
 use super::command::run;
+use super::engine;
 use crate::sys;
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
@@ -38,17 +39,39 @@ pub fn plugs(number: u8) -> [String; 2] {
     [format!("pair{number}"), format!("plug{number}")]
 }
 
+/// The port of a guest's cable to its peer, where that carries datagrams.
+pub fn datagrams(number: u8) -> u16 {
+    10_900 + u16::from(number)
+}
+
 /// Leaves the network of the machine for one of our own, and lays the cables.
-pub fn lay(scratch: &Path) -> Result<()> {
+pub fn lay(scratch: &Path, engine: engine::Kind) -> Result<()> {
     sys::private_network().context("a network of our own")?;
-    let mut batch = String::from("link set lo up\nlink add pair1 type veth peer name pair2\n");
+    let mut batch = String::from("link set lo up\n");
     for number in [1, 2] {
         let own = outside(number);
+        let ends = match engine {
+            engine::Kind::UserModeLinux => {
+                batch.push_str(&format!(
+                    "link add host{number} type veth peer name plug{number}\n\
+                     link set plug{number} up\n"
+                ));
+                "host"
+            }
+            // The other end is in qemu, and so is the cable of the pair.
+            engine::Kind::Qemu => {
+                batch.push_str(&format!("tuntap add dev plug{number} mode tap\n"));
+                "plug"
+            }
+        };
         batch.push_str(&format!(
-            "link add host{number} type veth peer name plug{number}\n\
-             address add {own}/24 dev host{number}\n\
-             link set host{number} up\nlink set plug{number} up\nlink set pair{number} up\n"
+            "address add {own}/24 dev {ends}{number}\nlink set {ends}{number} up\n"
         ));
+    }
+    if engine == engine::Kind::UserModeLinux {
+        batch.push_str(
+            "link add pair1 type veth peer name pair2\nlink set pair1 up\nlink set pair2 up\n",
+        );
     }
     let file = scratch.join("network");
     std::fs::write(&file, batch)?;

@@ -1,15 +1,18 @@
 //! The command line of `tests/power`.
 
+use super::engine;
 use crate::rng;
 use anyhow::{Context, Result, bail};
 
-pub const USAGE: &str = "tests/power [--rounds N] [--seed S] [--keep] [--self-test]";
+pub const USAGE: &str =
+    "tests/power [--rounds N] [--seed S] [--engine uml|qemu] [--keep] [--self-test]";
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub rounds: u64,
     pub seed: u64,
+    pub engine: engine::Kind,
     /// Leaves disks and logs.
     pub keep: bool,
     pub self_test: bool,
@@ -19,6 +22,7 @@ impl Options {
     pub fn parse(words: &[&str]) -> Result<Self> {
         let mut rounds = 3;
         let mut seed = None;
+        let mut engine = engine::Kind::default();
         let (mut keep, mut self_test) = (false, false);
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -31,6 +35,9 @@ impl Options {
             match *word {
                 "--rounds" => rounds = number()?,
                 "--seed" => seed = Some(number()?),
+                "--engine" => {
+                    engine = engine::Kind::parse(words.next().context("--engine needs a name")?)?;
+                }
                 "--keep" => keep = true,
                 "--self-test" => self_test = true,
                 _ => bail!("unknown: {word}\nusage: {USAGE}"),
@@ -47,6 +54,7 @@ impl Options {
         Ok(Self {
             rounds,
             seed,
+            engine,
             keep,
             self_test,
         })

@@ -144,6 +144,10 @@ impl Pair {
         answered.or_else(|late| last.context(late))
     }
 
+    fn slowness(&self) -> u32 {
+        self.machines[0].engine.kind.slowness()
+    }
+
     pub fn status(&self, node: usize) -> Result<Status> {
         let text = self.machines[node].tandem(&["status", MODULE, "--json"])?;
         let answer: Answer = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
@@ -152,7 +156,7 @@ impl Pair {
 
     /// Waits until a node is ready in a state (blocked counts for WAIT).
     pub fn becomes(&self, node: usize, state: &str, limit: Duration) -> Result<()> {
-        let started = Instant::now();
+        let (started, limit) = (Instant::now(), limit * self.slowness());
         loop {
             let status = self.status(node)?;
             let ready = status.readiness == "Ready" || state == "WAIT";
@@ -183,7 +187,7 @@ impl Pair {
                 return Ok(one.len() as u64);
             }
             ensure!(
-                started.elapsed() < STILL,
+                started.elapsed() < STILL * self.slowness(),
                 "trees of a and b differ:\n{}",
                 listed(&found)
             );

@@ -3,7 +3,8 @@
 use super::command::run;
 use super::disk::Disk;
 use super::drive::Drive;
-use super::machine::{Machine, Programs};
+use super::engine::{self, Engine};
+use super::machine::Machine;
 use super::postgresql::Postgresql;
 use super::{DATA, MODULE, network};
 use crate::sys;
@@ -16,19 +17,18 @@ use std::process::Command;
 /// Both are sparse files.
 pub const DATA_BYTES: u64 = 2 << 30;
 pub const STATE_BYTES: u64 = 256 << 20;
-/// Program names of Debian's package user-mode-linux.
-pub const KERNEL: &str = "/usr/bin/linux.uml";
 
 /// The directory of a run, removed at its end.
 pub struct Scratch {
     pub dir: PathBuf,
+    engine: engine::Kind,
     keep: bool,
     failed: bool,
 }
 
 impl Scratch {
     /// Makes it, and leaves mounts and network of the machine for those of our own.
-    pub fn new(keep: bool) -> Result<Self> {
+    pub fn new(engine: engine::Kind, keep: bool) -> Result<Self> {
         ensure!(
             sys::is_root(),
             "needs root: it mounts disks and makes networks"
@@ -40,6 +40,7 @@ impl Scratch {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
         let scratch = Self {
             dir,
+            engine,
             keep,
             failed: false,
         };
@@ -47,7 +48,7 @@ impl Scratch {
         sys::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE)?;
         // The memory of the guests lies here; containers give it 64 MiB.
         sys::mount_with("memory", "/dev/shm", "tmpfs", 0, "size=75%").context("/dev/shm")?;
-        network::lay(&scratch.dir)?;
+        network::lay(&scratch.dir, engine)?;
         Ok(scratch)
     }
 
@@ -56,29 +57,23 @@ impl Scratch {
         self.failed = true;
     }
 
-    /// The programs, where guests find them too, without what only a debugger reads.
-    pub fn programs(&self) -> Result<Programs> {
-        let kernel = PathBuf::from(KERNEL);
-        ensure!(
-            kernel.exists(),
-            "{KERNEL} is missing: apt-get install user-mode-linux"
-        );
+    /// This program and the one under test, where guests find them too, without what only a
+    /// debugger reads.
+    fn programs(&self) -> Result<[PathBuf; 2]> {
         let tandem = std::env::var_os("TANDEM_BIN").context("TANDEM_BIN names no program")?;
         let copy = |from: &Path, name: &str| -> Result<PathBuf> {
             let to = self.dir.join(name);
             run(Command::new("strip").arg("-o").arg(&to).arg(from))?;
             Ok(to)
         };
-        Ok(Programs {
-            kernel,
-            power: copy(&std::env::current_exe()?, "power")?,
-            tandem: copy(Path::new(&tandem), "tandem")?,
-        })
+        let power = std::env::current_exe()?;
+        Ok([copy(&power, "power")?, copy(Path::new(&tandem), "tandem")?])
     }
 
     /// Two machines with equal trees on their disks, switched off.
     pub fn machines(&self, postgresql: Option<&Postgresql>) -> Result<[Machine; 2]> {
-        let programs = self.programs()?;
+        let [power, tandem] = self.programs()?;
+        let engine = Engine::new(self.engine, &self.dir, &power)?;
         let seed = self.dir.join("seed");
         fs::create_dir_all(seed.join("data"))?;
         if let Some(postgresql) = postgresql {
@@ -87,7 +82,7 @@ impl Scratch {
         let (data, state) = (self.dir.join("data"), self.dir.join("state"));
         make_disk(&data, DATA_BYTES, Some(&seed))?;
         make_disk(&state, STATE_BYTES, None)?;
-        self.configure(&programs)?;
+        self.configure(&tandem)?;
         let machine = |number| -> Result<Machine> {
             let node = network::node(number);
             let drive = |index: usize, what: &str, from: &Path| -> Result<Drive> {
@@ -97,20 +92,17 @@ impl Scratch {
                 Drive::new(Disk::new(medium), network::drive(number, index))
             };
             let drives = [drive(0, "data", &data)?, drive(1, "state", &state)?];
-            Ok(Machine::new(
-                number,
-                &self.dir.join(&node),
-                drives,
-                &programs,
-            ))
+            Ok(Machine::new(number, &self.dir, drives, (&engine, &power)))
         };
         Ok([machine(1)?, machine(2)?])
     }
 
     /// The configuration of both nodes, as an operator would write it.
-    fn configure(&self, programs: &Programs) -> Result<()> {
+    fn configure(&self, tandem: &Path) -> Result<()> {
         let ca = self.dir.join("ca");
-        let mut init = Command::new(&programs.tandem);
+        // The default, where guests are as fast as machines.
+        let stall = 3 * self.engine.slowness();
+        let mut init = Command::new(tandem);
         run(init
             .args(["pki", "init", "--cluster", MODULE, "--out"])
             .arg(&ca))?;
@@ -126,10 +118,12 @@ impl Scratch {
             fs::write(etc.join("node.ron"), format!("(name: \"{node}\")\n"))?;
             let cluster = format!("(name: \"{MODULE}\", nodes: [{nodes}])\n");
             fs::write(etc.join("cluster.ron"), cluster)?;
-            let module =
-                format!("(mode: mirror, nodes: [\"a\", \"b\"], directories: [\"{DATA}\"])\n");
+            let module = format!(
+                "(mode: mirror, nodes: [\"a\", \"b\"], directories: [\"{DATA}\"], \
+                 stall_limit: \"{stall}s\")\n"
+            );
             fs::write(etc.join("modules").join(format!("{MODULE}.ron")), module)?;
-            let mut issue = Command::new(&programs.tandem);
+            let mut issue = Command::new(tandem);
             issue.args(["pki", "issue", &node, "--ca"]).arg(&ca);
             run(issue.arg("--out").arg(etc.join("pki")))?;
         }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Directories that programs write to, and that no disk of the guest holds.
-const IN_MEMORY: [&str; 4] = ["/mnt", "/run", "/tmp", "/dev/shm"];
+const IN_MEMORY: [&str; 3] = ["/run", "/tmp", "/dev/shm"];
 
 /// Runs until the power is cut. `host` is the directory of the run outside.
 pub fn run(number: u8, host: &str) -> Result<()> {
@@ -22,10 +22,15 @@ pub fn run(number: u8, host: &str) -> Result<()> {
     for place in [HOST, DISK, STATE, BELOW] {
         fs::create_dir_all(place).with_context(|| place.to_owned())?;
     }
-    sys::mount_with("none", HOST, "hostfs", libc::MS_RDONLY, host)
-        .with_context(|| format!("{host} of the machine around"))?;
-    load("fs/fuse/fuse.ko", "")?;
-    load("drivers/block/nbd.ko", "nbds_max=2 max_part=0")?;
+    // Before something covers it, such as the memory at `/tmp`.
+    sys::mount(host, HOST, "none", libc::MS_BIND).with_context(|| host.to_owned())?;
+    for place in IN_MEMORY {
+        in_memory(place)?;
+    }
+    if !Path::new("/dev/fuse").exists() {
+        load("fs/fuse/fuse.ko", "")?;
+        load("drivers/block/nbd.ko", "nbds_max=2 max_part=0")?;
+    }
     sys::set_host_name(&network::node(number)).context("name")?;
     bring_up_network(number).context("network")?;
     let [data, state] = drive::plug(number)?;
@@ -45,14 +50,17 @@ pub fn run(number: u8, host: &str) -> Result<()> {
 fn kernel_file_systems() -> Result<()> {
     sys::mount("proc", "/proc", "proc", 0)?;
     sys::mount("sys", "/sys", "sysfs", 0)?;
-    if !Path::new("/dev/null").exists() {
-        sys::mount("dev", "/dev", "devtmpfs", 0)?;
+    // Some kernels have done it already.
+    match sys::mount("dev", "/dev", "devtmpfs", 0) {
+        Err(sys::Errno(libc::EBUSY)) => {}
+        done => done.context("/dev")?,
     }
     fs::create_dir_all("/dev/shm")?;
-    for place in IN_MEMORY {
-        sys::mount("memory", place, "tmpfs", 0).with_context(|| place.to_owned())?;
-    }
-    Ok(())
+    in_memory("/mnt")
+}
+
+fn in_memory(place: &str) -> Result<()> {
+    sys::mount("memory", place, "tmpfs", 0).with_context(|| place.to_owned())
 }
 
 /// Loads a module of the kernel from where Debian's package puts it.

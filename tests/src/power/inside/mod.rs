@@ -4,4 +4,5 @@ pub mod agent;
 pub mod drive;
 pub mod files;
 pub mod init;
+pub mod start;
 pub mod tree;
