@@ -8,7 +8,7 @@
 //! has answered the flush, so that a cut in this moment loses a flush that was acknowledged; the
 //! second decides before the cut what is lost.
 //!
-//! What the applications were promised is noted outside the guests ([`told`], [`loads`]). After
+//! What the applications were promised is noted outside the guests ([`told`], [`promises`]). After
 //! the cut it is looked for on the node that serves next, and what was synced on the disk of each
 //! node that lost its power, before Tandem runs there.
 
@@ -24,6 +24,7 @@ pub mod network;
 pub mod options;
 pub mod pair;
 pub mod postgresql;
+pub mod promises;
 pub mod remote;
 pub mod round;
 pub mod self_test;

@@ -1,12 +1,12 @@
 //! The two nodes of a cluster, led by hand as an operator would.
 
 use super::inside::tree::receive;
-use super::loads::Promises;
 use super::machine::Machine;
 use super::postgresql::Postgresql;
+use super::promises::Promises;
 use super::setup::Scratch;
 use super::{BELOW_DATA, MODULE};
-use crate::tree::{Options, compare, listed};
+use crate::tree::{Options, Tree, compare, listed};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::io::Write;
@@ -18,6 +18,9 @@ pub const NOTICE: Duration = Duration::from_secs(15);
 const RESYNC: Duration = Duration::from_secs(60);
 /// How long replicas may take to become equal when nobody writes.
 const STILL: Duration = Duration::from_secs(10);
+
+/// Bytes of a file's identity that are the same on both nodes.
+const IDENTITY: usize = 16;
 
 /// What `tandem status --json` prints.
 #[derive(Deserialize)]
@@ -94,6 +97,14 @@ impl Pair {
         self.machines[other].tandem(&["second", MODULE])?;
         self.becomes(other, "SECOND", RESYNC)?;
         self.becomes(serving, "PRIM", NOTICE)
+    }
+
+    /// The other node serves.
+    pub fn swap(&mut self) -> Result<()> {
+        self.machines[self.serving].tandem(&["swap", MODULE])?;
+        self.serving = self.other();
+        self.becomes(self.serving, "PRIM", NOTICE)?;
+        self.becomes(self.other(), "SECOND", NOTICE)
     }
 
     /// Stops both in order.
@@ -176,12 +187,8 @@ impl Pair {
     pub fn trees_are_equal(&self) -> Result<u64> {
         let started = Instant::now();
         loop {
-            let tree = |machine: &Machine| -> Result<_> {
-                let words = machine.guest(&["tree", BELOW_DATA]);
-                receive(&machine.remote().run(&words)?)
-            };
             let [one, two] = &self.machines;
-            let (one, two) = (tree(one)?, tree(two)?);
+            let (one, two) = (replica(one)?, replica(two)?);
             let found = compare(&one, &two, &Options::replicas());
             if found.is_empty() {
                 return Ok(one.len() as u64);
@@ -194,4 +201,19 @@ impl Pair {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+/// A node's tree from below, without what is each node's own: the directory where Tandem works, and
+/// the part of a file's identity that belongs to its inode.
+fn replica(machine: &Machine) -> Result<Tree> {
+    let words = machine.guest(&["tree", BELOW_DATA]);
+    let mut tree = receive(&machine.remote().run(&words)?)?;
+    let own = |path: &Vec<u8>| path == b".tandem" || path.starts_with(b".tandem/");
+    tree.retain(|path, _| !own(path));
+    for entry in tree.values_mut() {
+        if let Some(identity) = entry.xattrs.get_mut(&b"trusted.tandem.id"[..]) {
+            identity.truncate(IDENTITY);
+        }
+    }
+    Ok(tree)
 }

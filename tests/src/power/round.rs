@@ -1,8 +1,9 @@
 //! One round: applications run, the power goes somewhere, and everything promised is looked for.
 
 use super::disk::Survival;
-use super::loads::{Found, Kind, Loads, Promises};
+use super::loads::{Kind, Loads};
 use super::pair::{NOTICE, Pair};
+use super::promises::{Found, Promises};
 use super::{BELOW_DATA, DATA, MODULE};
 use crate::rng::Rng;
 use anyhow::{Context, Result};
@@ -30,6 +31,10 @@ pub struct Round {
     survival: [Survival; 2],
     /// Whether applications run while the nodes come together again.
     busy: bool,
+    /// The returning node's power is cut a second time, so long after it began to be brought up.
+    again: Option<Duration>,
+    /// At the end the other node is made to serve.
+    swap: bool,
 }
 
 impl fmt::Display for Round {
@@ -41,9 +46,13 @@ impl fmt::Display for Round {
             Victim::Both => "both nodes",
         };
         let delay = self.delay.as_secs_f64();
-        let busy = if self.busy { ", busy" } else { "" };
         write!(f, "{} on {}; ", kinds.join(", "), self.serving)?;
-        write!(f, "{victim} off after {delay:.1} s{busy}")
+        write!(f, "{victim} off after {delay:.1} s")?;
+        if let Some(again) = self.again {
+            write!(f, ", again after {:.2} s", again.as_secs_f64())?;
+        }
+        f.write_str(if self.busy { ", busy" } else { "" })?;
+        f.write_str(if self.swap { ", swap" } else { "" })
     }
 }
 
@@ -104,6 +113,10 @@ impl Round {
             delay,
             survival,
             busy: rng.chance(50),
+            again: rng
+                .chance(25)
+                .then(|| Duration::from_millis(rng.below(600))),
+            swap: rng.chance(25),
         }
     }
 
@@ -125,6 +138,10 @@ impl Round {
             Victim::Both => self.lose_both(pair, loads, rng, &mut report)?,
         }
         report.names = pair.trees_are_equal()?;
+        if self.swap {
+            pair.swap()?;
+            self.check_served(pair).context("after the swap")?;
+        }
         report.lost = self::lost(pair) - lost;
         let after = pair.machines[serving].name.clone();
         self.forget(pair)
@@ -163,7 +180,7 @@ impl Round {
             None
         };
         self.come_back(pair, &[lost], &at_cut, report)?;
-        pair.follow()?;
+        self.follow(pair, rng)?;
         self.end(pair, loads)
     }
 
@@ -184,7 +201,7 @@ impl Round {
             self.end(pair, loads.take())?;
         }
         self.come_back(pair, &[lost], &at_cut, report)?;
-        pair.follow()?;
+        self.follow(pair, rng)?;
         self.end(pair, loads)?;
         report.served = self.check_served(pair)?;
         Ok(())
@@ -207,7 +224,8 @@ impl Round {
         }
         let at_cut = pair.promises.clone();
         self.come_back(pair, &[0, 1], &at_cut, report)?;
-        pair.serve_together()?;
+        pair.machines[pair.serving].tandem(&["prim", MODULE])?;
+        self.follow(pair, rng)?;
         report.served = self.check_served(pair)?;
         Ok(())
     }
@@ -233,6 +251,22 @@ impl Round {
             report.synced.push((machine.name.clone(), found));
         }
         nodes.iter().try_for_each(|node| pair.start_daemon(*node))
+    }
+
+    /// The other node is brought up; perhaps its power goes again meanwhile. What is on its disk
+    /// then is neither here nor there, so it is not looked at.
+    fn follow(&self, pair: &mut Pair, rng: &mut Rng) -> Result<()> {
+        if let Some(again) = self.again {
+            let other = pair.other();
+            // Its answer may come only when the nodes are together.
+            let _answer = pair.machines[other].start_tandem(&["second", MODULE])?;
+            std::thread::sleep(again);
+            pair.machines[other].cut(self.survival[other], rng)?;
+            pair.machines[other].switch_on()?;
+            pair.machines[other].is_up()?;
+            pair.start_daemon(other)?;
+        }
+        pair.follow()
     }
 
     /// What was promised, as applications on the serving node find it.
@@ -262,7 +296,7 @@ impl Round {
             .map(|(n, _)| *n)
             .collect();
         for number in old {
-            let dir = super::loads::files_dir(DATA, number);
+            let dir = super::promises::files_dir(DATA, number);
             pair.machines[pair.serving]
                 .remote()
                 .run(&["rm", "-r", &dir])?;

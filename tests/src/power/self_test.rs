@@ -2,9 +2,10 @@
 //! and each way of forgetting a flush is found.
 
 use super::disk::{Honesty, Survival};
-use super::loads::{Kind, Loads, Promises};
+use super::loads::{Kind, Loads};
 use super::machine::Machine;
 use super::pair::Pair;
+use super::promises::Promises;
 use super::setup::Scratch;
 use super::{BELOW_DATA, DISK};
 use crate::rng::Rng;
