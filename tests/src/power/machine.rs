@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
 
+/// A kernel that says one of these has found something that must not be.
+const COMPLAINTS: [&str; 4] = ["Kernel panic", "EXT4-fs error", "JBD2: Error", "BUG: "];
+
 /// This program and the one under test, as guests find them.
 const POWER: &str = "/mnt/host/power";
 const TANDEM: &str = "/mnt/host/tandem";
@@ -96,10 +99,7 @@ impl Machine {
         let (remote, console) = (self.remote(), self.console());
         let limit = self.engine.kind.boot_limit();
         let alive = || {
-            let said = std::fs::read_to_string(&console).unwrap_or_default();
-            if said.contains("Kernel panic") {
-                bail!("its kernel has stopped");
-            }
+            no_complaints(&console)?;
             let running = self.running.as_mut().context("it is switched off")?;
             match running.child.try_wait()? {
                 Some(status) => bail!("it ended by itself: {status}"),
@@ -114,6 +114,11 @@ impl Machine {
             let lines: Vec<_> = lines.into_iter().rev().collect();
             format!("guest {}:\n{}", self.name, lines.join("\n"))
         })
+    }
+
+    /// Its kernel found nothing wrong with itself and its disks.
+    pub fn is_sound(&self) -> Result<()> {
+        no_complaints(&self.console()).with_context(|| format!("kernel of {}", self.name))
     }
 
     fn console(&self) -> PathBuf {
@@ -190,6 +195,16 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+}
+
+/// Fails with the line in which a kernel complains, if there is one.
+fn no_complaints(console: &Path) -> Result<()> {
+    let said = std::fs::read_to_string(console).unwrap_or_default();
+    let complains = |line: &&str| COMPLAINTS.iter().any(|words| line.contains(words));
+    match said.lines().find(complains) {
+        Some(line) => bail!("{line}"),
+        None => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::disk::Survival;
 use super::loads::{Kind, Loads};
+use super::machine::Machine;
 use super::pair::{NOTICE, Pair};
 use super::promises::{Found, Promises};
 use super::{BELOW_DATA, DATA, MODULE};
@@ -142,6 +143,7 @@ impl Round {
             pair.swap()?;
             self.check_served(pair).context("after the swap")?;
         }
+        pair.machines.iter().try_for_each(Machine::is_sound)?;
         report.lost = self::lost(pair) - lost;
         let after = pair.machines[serving].name.clone();
         self.forget(pair)
