@@ -4,7 +4,8 @@ use super::control::Control;
 use super::ops::{get_op, kind_of, put_op};
 use super::raw::{Put, Reader, WireError};
 use crate::ids::{DirId, OpSeq};
-use crate::limits::{MAX_BODY, MAX_CONTROL};
+use crate::limits::{MAX_BODY, MAX_CONTROL, MAX_DATA};
+use crate::logic::resync::messages::{Reply, Request};
 use crate::op::{Op, Timespec};
 
 /// Bytes of the fixed header.
@@ -12,6 +13,9 @@ pub const HEADER: usize = 16;
 
 pub(super) const KIND_CONTROL: u8 = 1;
 pub(super) const KIND_ACK: u8 = 2;
+pub(super) const KIND_DATA: u8 = 5;
+pub(super) const KIND_REQUEST: u8 = 3;
+pub(super) const KIND_REPLY: u8 = 4;
 
 /// The fixed header, already checked for length and kind range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +42,16 @@ pub enum Message<'a> {
     Ack {
         errno: i32,
     },
+    /// Answer to [`Op::Fetch`] with the frame's number.
+    Data(&'a [u8]),
     Op {
         dir: DirId,
         op: Op<'a>,
     },
+    /// Of the resync's source; the frame's number is the request's.
+    Request(Box<Request>),
+    /// To the request with the frame's number.
+    Reply(Box<Reply>),
 }
 
 impl FrameHeader {
@@ -94,6 +104,13 @@ impl FrameHeader {
                 r.end()?;
                 Message::Ack { errno }
             }
+            KIND_DATA => {
+                let data = r.bytes(MAX_DATA)?;
+                r.end()?;
+                Message::Data(data)
+            }
+            KIND_REQUEST => Message::Request(Box::new(Request::decode(r.0)?)),
+            KIND_REPLY => Message::Reply(Box::new(Reply::decode(r.0)?)),
             kind => {
                 let op = get_op(kind, &mut r)?;
                 r.end()?;
@@ -158,9 +175,28 @@ pub fn encode_ack(out: &mut Vec<u8>, seq: OpSeq, errno: i32) {
     });
 }
 
+/// Appends the frame of an answer to [`Op::Fetch`].
+pub fn encode_data(out: &mut Vec<u8>, seq: OpSeq, data: &[u8]) {
+    framed(out, (KIND_DATA, DirId(0), seq), |out| out.bytes(data));
+}
+
 /// Appends a control message's frame to `out`.
 pub fn encode_control(out: &mut Vec<u8>, control: &Control) {
     framed(out, (KIND_CONTROL, DirId(0), OpSeq(0)), |out| {
         control.encode(out);
+    });
+}
+
+/// Appends the frame of a request of the resync to `out`.
+pub fn encode_request(out: &mut Vec<u8>, number: u64, request: &Request) {
+    framed(out, (KIND_REQUEST, DirId(0), OpSeq(number)), |out| {
+        request.encode(out);
+    });
+}
+
+/// Appends the frame of a reply of the resync to `out`.
+pub fn encode_reply(out: &mut Vec<u8>, number: u64, reply: &Reply) {
+    framed(out, (KIND_REPLY, DirId(0), OpSeq(number)), |out| {
+        reply.encode(out);
     });
 }

@@ -17,13 +17,15 @@ pub enum WireError {
     BadValue { field: &'static str, value: u64 },
     #[error("control message does not decode")]
     Control,
+    #[error("message of the resync does not decode, or a value in it is not allowed")]
+    Resync,
 }
 
 /// Reads fields from the front of a slice.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (head, rest) = self.0.split_first_chunk::<N>().ok_or(WireError::Short)?;
         self.0 = rest;
         Ok(*head)

@@ -1,0 +1,467 @@
+//! What source and target say to each other. A request is answered by exactly one reply with its
+//! number. The target does requests in an order that keeps [`Request::lane`].
+
+use super::bounded::{Blob, Name, list};
+use crate::ids::{DirId, Id128, Uid};
+use crate::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a block whose hash is compared.
+pub const BLOCK: u64 = 8 * 1024;
+/// Hash of a block; all zero for a block that is a hole altogether.
+pub type Hash = [u8; 16];
+/// The block is a hole.
+pub const HOLE: Hash = [0; 16];
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    File,
+    Directory,
+    /// With its target.
+    Symlink(Vec<u8>),
+    /// Fifo, socket or device: `S_IFMT` bits and device number.
+    Node {
+        format: u32,
+        rdev: u64,
+    },
+}
+
+/// Seconds and nanoseconds since 1970.
+pub type Time = (i64, u32);
+
+/// All attributes of a file that are replicated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attrs {
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Of a regular file; 0 otherwise.
+    pub size: u64,
+    pub atime: Time,
+    pub mtime: Time,
+    /// Inode flags that can be set, as of `FS_IOC_GETFLAGS`.
+    pub flags: u32,
+    /// Sorted by name; without [`Uid::XATTR`].
+    #[serde(deserialize_with = "list")]
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What the target has at a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// `None`: it never got an identity.
+    pub uid: Option<Uid>,
+    pub kind: Kind,
+}
+
+/// A mark of the target's, in words the source understands: the way from the root to the file or
+/// directory, by identity and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerMark {
+    pub dir: DirId,
+    /// From the entry below the root down to the file itself; empty: the root.
+    pub way: Vec<(Uid, Vec<u8>)>,
+    pub what: PeerTouch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerTouch {
+    /// Ranges of data (offset, length), and attributes.
+    Data(Vec<(u64, u64)>),
+    /// The whole file.
+    Whole,
+    /// These entries of the directory.
+    Names(Vec<Vec<u8>>),
+    /// All entries of the directory; `deep`: and the content of all files in it.
+    Entries { deep: bool },
+}
+
+/// A way from the root down: identity and name of each step; empty: the root.
+pub type Way = Vec<(Uid, Name)>;
+
+/// A file, and a place where it is found if the target does not remember it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At {
+    pub uid: Uid,
+    /// Directory and name.
+    pub place: Option<(Uid, Name)>,
+}
+
+/// What the source has at a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Has {
+    pub uid: Uid,
+    pub kind: Kind,
+    /// A file with several names: the target remembers it.
+    pub several: bool,
+}
+
+/// A name, and what the source has there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expect {
+    pub name: Name,
+    pub there: Option<Has>,
+}
+
+/// An entry that is to be on the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    pub name: Name,
+    pub has: Has,
+    /// Another place where the target may have it.
+    pub place: Option<(Uid, Name)>,
+    /// Make it if the target has it nowhere.
+    pub make: bool,
+}
+
+/// Attributes of a file, after its data; with data if it is small and all of it is to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    pub at: At,
+    pub attrs: Attrs,
+    /// Names of further extended attributes, which were set before by [`Request::Xattrs`].
+    #[serde(deserialize_with = "list")]
+    pub others: Vec<Vec<u8>>,
+    pub data: Option<Blob>,
+}
+
+/// Hashes of a run of blocks of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    pub at: At,
+    /// A multiple of [`BLOCK`].
+    pub offset: u64,
+    /// Size of the file at the source: a block ends there.
+    pub size: u64,
+    #[serde(deserialize_with = "list")]
+    pub blocks: Vec<Hash>,
+}
+
+/// A directory all of whose entries are in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settle {
+    pub uid: Uid,
+    pub attrs: Attrs,
+    /// As in [`Whole::others`].
+    #[serde(deserialize_with = "list")]
+    pub others: Vec<Vec<u8>>,
+}
+
+/// What the source says first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Since when the marks count: what was parked under another one is gone.
+    pub baseline: Id128,
+    /// Name of this resync for what is kept aside; `None`: nothing is.
+    pub aside: Option<Aside>,
+    /// Whether the target's marks are to be had.
+    pub marks: bool,
+}
+
+/// Keep what is overwritten or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    pub id: Id128,
+    /// Why the target's version lost, for the list.
+    pub reason: String,
+    /// The operator has allowed to go on when there is no room to keep more.
+    pub beyond: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The first of a session. Reply: [`Reply::Opened`].
+    Open(Open),
+    /// The target's own marks from the `from`th on. Reply: [`Reply::Marks`].
+    Marks { from: u64 },
+    /// A pass begins; the last one runs while writes are held. One that `walks` compares whole
+    /// trees. Reply: [`Reply::Done`].
+    Pass {
+        number: u32,
+        last: bool,
+        walks: bool,
+    },
+    /// Finds directories by identity. Reply: [`Reply::Resolved`].
+    Resolve {
+        dir: DirId,
+        #[serde(deserialize_with = "list")]
+        ways: Vec<Way>,
+    },
+    /// Parks what the source does not have at these names. Reply: [`Reply::Checked`].
+    Check {
+        dir: DirId,
+        parent: Uid,
+        #[serde(deserialize_with = "list")]
+        entries: Vec<Expect>,
+    },
+    /// The entries of a directory, in pieces. Reply: [`Reply::Listed`].
+    List {
+        dir: DirId,
+        parent: Uid,
+        cookie: u64,
+    },
+    /// Makes entries be there. Reply: [`Reply::Placed`].
+    Put {
+        dir: DirId,
+        parent: Uid,
+        #[serde(deserialize_with = "list")]
+        entries: Vec<Put>,
+    },
+    /// Sets attributes, and the data of small files. Reply: [`Reply::Done`], one errno a file.
+    Files {
+        dir: DirId,
+        #[serde(deserialize_with = "list")]
+        files: Vec<Whole>,
+    },
+    /// Extended attributes beyond what one request holds. Reply: [`Reply::Done`].
+    Xattrs {
+        dir: DirId,
+        at: At,
+        #[serde(deserialize_with = "list")]
+        set: Vec<(Vec<u8>, Vec<u8>)>,
+    },
+    /// Reply: [`Reply::Differ`].
+    Hashes {
+        dir: DirId,
+        #[serde(deserialize_with = "list")]
+        files: Vec<Hashes>,
+    },
+    /// Reply: [`Reply::Done`].
+    Data {
+        dir: DirId,
+        at: At,
+        offset: u64,
+        data: Blob,
+    },
+    /// Zeros that take no room. Reply: [`Reply::Done`].
+    Zero {
+        dir: DirId,
+        at: At,
+        offset: u64,
+        len: u64,
+    },
+    /// Attributes of directories, children before parents. From here on they count as whole.
+    /// Reply: [`Reply::Settled`].
+    Settle {
+        dir: DirId,
+        #[serde(deserialize_with = "list")]
+        dirs: Vec<Settle>,
+    },
+    /// These directories are not named again in this pass. Reply: [`Reply::Done`].
+    Forget {
+        dir: DirId,
+        #[serde(deserialize_with = "list")]
+        uids: Vec<Uid>,
+    },
+    /// What is parked is gone at the source. Reply: [`Reply::Done`].
+    Sweep,
+    /// All to stable storage. Reply: [`Reply::Done`].
+    Flush,
+}
+
+/// What the target had at a name it was asked to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seen {
+    Nothing,
+    /// The very file.
+    Same,
+    /// Of the right kind, but without an identity: it becomes the source's file when it is put.
+    Strange,
+    /// Another file, which is parked now.
+    Parked,
+    Failed(i32),
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Placed {
+    /// The very file was there.
+    Was,
+    /// It was found elsewhere, whole.
+    Moved,
+    /// Something without an identity was taken for it: all of it may differ.
+    Adopted,
+    /// It is new and empty.
+    Made,
+    /// The target has it nowhere, and was not to make it.
+    Missing,
+    Failed(i32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    Opened {
+        /// The target's boot.
+        boot: Id128,
+        /// The target lost power in an unfinished resync: what that one did may be incomplete.
+        suspect: bool,
+    },
+    Marks {
+        everything: bool,
+        #[serde(deserialize_with = "list")]
+        marks: Vec<PeerMark>,
+        next: Option<u64>,
+    },
+    /// For each way `None` if it was found, or the step at which the target has another thing.
+    Resolved(#[serde(deserialize_with = "list")] Vec<Option<u16>>),
+    Checked {
+        #[serde(deserialize_with = "list")]
+        seen: Vec<Seen>,
+        /// Directories that were parked.
+        #[serde(deserialize_with = "list")]
+        parked: Vec<Uid>,
+        /// Files of which the target has two: their content must be compared.
+        #[serde(deserialize_with = "list")]
+        doubles: Vec<Uid>,
+    },
+    Listed {
+        #[serde(deserialize_with = "list")]
+        entries: Vec<(Name, Found)>,
+        next: Option<u64>,
+    },
+    Placed {
+        #[serde(deserialize_with = "list")]
+        placed: Vec<Placed>,
+        #[serde(deserialize_with = "list")]
+        doubles: Vec<Uid>,
+    },
+    /// One errno for each part of the request; 0 is success.
+    Done(#[serde(deserialize_with = "list")] Vec<i32>),
+    /// For each file a bit for each block that differs, or an errno.
+    Differ(#[serde(deserialize_with = "list")] Vec<Result<Blob, i32>>),
+    Settled {
+        /// They do not count as whole, because something in this pass went wrong.
+        #[serde(deserialize_with = "list")]
+        refused: Vec<Uid>,
+    },
+    /// The request as a whole failed.
+    Failed { errno: i32, what: String },
+}
+
+/// What may run beside what, see [`Request::lane`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// After everything before it, and before everything after it.
+    Alone,
+    /// One after the other, each before the file requests sent after it.
+    Names,
+    /// In any order, but requests about one file in the order they were sent.
+    Files,
+}
+
+impl Request {
+    /// The order the target must keep.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Open(_)
+            | Self::Marks { .. }
+            | Self::Pass { .. }
+            | Self::Settle { .. }
+            | Self::Forget { .. }
+            | Self::Sweep
+            | Self::Flush => Lane::Alone,
+            Self::Resolve { .. } | Self::Check { .. } | Self::List { .. } | Self::Put { .. } => {
+                Lane::Names
+            }
+            Self::Files { .. }
+            | Self::Xattrs { .. }
+            | Self::Hashes { .. }
+            | Self::Data { .. }
+            | Self::Zero { .. } => Lane::Files,
+        }
+    }
+
+    /// The files a request of [`Lane::Files`] is about.
+    pub fn files(&self) -> Vec<Uid> {
+        match self {
+            Self::Files { files, .. } => files.iter().map(|f| f.at.uid).collect(),
+            Self::Hashes { files, .. } => files.iter().map(|f| f.at.uid).collect(),
+            Self::Xattrs { at, .. } | Self::Data { at, .. } | Self::Zero { at, .. } => {
+                vec![at.uid]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether everything in it is within bounds; the types have checked the rest.
+    pub(crate) fn is_sane(&self) -> bool {
+        match self {
+            Self::Open(open) => open.aside.as_ref().is_none_or(|a| a.reason.len() <= 4096),
+            Self::Check { entries, .. } => {
+                let mut kinds = entries.iter().filter_map(|e| e.there.as_ref());
+                kinds.all(|has| has.kind.is_sane())
+            }
+            Self::Put { entries, .. } => entries.iter().all(|e| e.has.kind.is_sane()),
+            Self::Files { files, .. } => files
+                .iter()
+                .all(|f| f.attrs.is_sane() && f.others.iter().all(|n| is_xattr_name(n))),
+            Self::Xattrs { set, .. } => set.iter().all(is_xattr),
+            Self::Hashes { files, .. } => files.iter().all(|f| {
+                f.offset.is_multiple_of(BLOCK) && is_offset(f.offset) && is_offset(f.size)
+            }),
+            Self::Data { offset, .. } => is_offset(*offset),
+            Self::Zero { offset, len, .. } => {
+                is_offset(*offset) && offset.checked_add(*len).is_some_and(is_offset)
+            }
+            Self::Settle { dirs, .. } => dirs
+                .iter()
+                .all(|d| d.attrs.is_sane() && d.others.iter().all(|n| is_xattr_name(n))),
+            _ => true,
+        }
+    }
+}
+
+impl Reply {
+    /// As [`Request::is_sane`].
+    pub(crate) fn is_sane(&self) -> bool {
+        match self {
+            Self::Marks { marks, .. } => marks.iter().all(PeerMark::is_sane),
+            Self::Listed { entries, .. } => entries.iter().all(|(_, found)| found.kind.is_sane()),
+            Self::Failed { what, .. } => what.len() <= 4096,
+            _ => true,
+        }
+    }
+}
+
+impl PeerMark {
+    fn is_sane(&self) -> bool {
+        let names = match &self.what {
+            PeerTouch::Names(names) => names.iter().all(|n| super::bounded::is_name(n)),
+            _ => true,
+        };
+        names && self.way.iter().all(|(_, n)| super::bounded::is_name(n))
+    }
+}
+
+impl Kind {
+    fn is_sane(&self) -> bool {
+        match self {
+            Self::Symlink(target) => {
+                !target.is_empty() && target.len() <= MAX_TARGET && !target.contains(&0)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Attrs {
+    fn is_sane(&self) -> bool {
+        let times = self.atime.1 < 1_000_000_000 && self.mtime.1 < 1_000_000_000;
+        let mode = self.mode & !0o7777 == 0;
+        mode && times && is_offset(self.size) && self.xattrs.iter().all(is_xattr)
+    }
+}
+
+fn is_offset(value: u64) -> bool {
+    i64::try_from(value).is_ok()
+}
+
+fn is_xattr((name, value): &(Vec<u8>, Vec<u8>)) -> bool {
+    is_xattr_name(name) && value.len() <= MAX_XATTR
+}
+
+fn is_xattr_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && !name.contains(&0)
+}
