@@ -144,7 +144,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     Progress::add(&self.order.progress.total, loaded.attrs.size);
                     return Ok(());
                 }
-                self.sending(loaded.data.as_ref().map_or(0, Vec::len)).await?;
+                self.sending(loaded.data.as_ref().map_or(0, Vec::len))
+                    .await?;
                 self.push_whole(file, loaded.attrs, loaded.data).await
             }
         }
@@ -459,8 +460,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             sent.push(file);
             files.push(whole);
         }
-        let nodes: Vec<_> = sent.iter().filter_map(|f| self.file(*f)?.node.take()).collect();
-        self.post(Request::Files { dir, files }, Then::Files(sent)).await?;
+        let nodes: Vec<_> = sent
+            .iter()
+            .filter_map(|f| self.file(*f)?.node.take())
+            .collect();
+        self.post(Request::Files { dir, files }, Then::Files(sent))
+            .await?;
         nodes.into_iter().try_for_each(|node| self.release(node))
     }
 
@@ -555,7 +560,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         mut attrs: Attrs,
     ) -> Result<(Attrs, Vec<Vec<u8>>), Failure> {
         let mut others = Vec::new();
-        let mut bytes: usize = attrs.xattrs.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
+        let mut bytes: usize = attrs
+            .xattrs
+            .iter()
+            .map(|(n, v)| n.len() + v.len() + 8)
+            .sum();
         while bytes > REQUEST / 2 {
             let Some((name, value)) = attrs.xattrs.pop() else {
                 break;

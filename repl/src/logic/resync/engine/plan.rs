@@ -141,7 +141,8 @@ impl Plan {
         plan.key = Some(mark.key);
         plan.all |= mark.all || mark.deep;
         plan.deep |= mark.deep;
-        plan.names.extend(mark.names.iter().filter_map(|n| Name::new(n)));
+        plan.names
+            .extend(mark.names.iter().filter_map(|n| Name::new(n)));
     }
 
     fn add_file(&mut self, mark: FileMark, place: Option<Place>) {
@@ -188,7 +189,9 @@ impl Plan {
             self.want(dir, uid, left.key, None, left.ranges);
             if let Some(plan) = self.files.get_mut(&(dir, uid)) {
                 plan.tries = tries;
-                left.places.into_iter().for_each(|place| plan.add_place(place));
+                left.places
+                    .into_iter()
+                    .for_each(|place| plan.add_place(place));
             }
         }
         self.walks.extend(left.walks);
@@ -205,7 +208,9 @@ fn is_among(births: &[Births], uid: Uid) -> bool {
 pub(super) fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     for (start, end) in &mut ranges {
         *start = *start / BLOCK * BLOCK;
-        *end = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX / BLOCK * BLOCK);
+        *end = end
+            .checked_next_multiple_of(BLOCK)
+            .unwrap_or(u64::MAX / BLOCK * BLOCK);
     }
     ranges.sort_unstable();
     let mut out: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());

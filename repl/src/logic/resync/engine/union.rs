@@ -58,7 +58,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// What the source's own marks lead to.
     fn known_keys(&self) -> Keys {
         let dirs = self.plan.dirs.iter();
-        let mut keys: Keys = dirs.filter_map(|(id, plan)| Some((*id, plan.key?))).collect();
+        let mut keys: Keys = dirs
+            .filter_map(|(id, plan)| Some((*id, plan.key?)))
+            .collect();
         keys.extend(self.plan.files.iter().map(|(id, plan)| (*id, plan.key)));
         keys
     }
