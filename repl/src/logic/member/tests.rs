@@ -1,106 +1,264 @@
-//! Two members joined by a queue of messages, driven by hand.
+//! Two members and a witness, joined by queues of messages, driven by hand: the order of outputs
+//! in every procedure of the design's table.
+#![allow(clippy::disallowed_methods)]
+
+mod parting;
+mod together;
+mod verdicts;
+mod world;
 
 use super::*;
-use crate::logic::acks::AckOutcome;
+use crate::logic::rules::Rules;
+use crate::logic::witness::Register;
+use crate::wire::{Hello, WIRE_VERSION};
+use std::collections::VecDeque;
 
+const STALL: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(2);
+
+/// Two nodes, `a` and `b`.
 struct Pair {
-    members: [Member; 2],
-    up: bool,
-    next: u8,
-    now: Instant,
-    gates: [Gate; 2],
-    trees: [[u8; 32]; 2],
-    resolved: Vec<(u64, Result<(), Refusal>)>,
-    completed_all: [usize; 2],
-    exited: [bool; 2],
+    members: Vec<Member>,
+    configs: [MemberConfig; 2],
     records: [Record; 2],
+    gates: [Gate; 2],
+    up: bool,
+    now: Instant,
+    next: u8,
+    /// `None`: it does not answer.
+    witness: Option<Register>,
+    resolved: Vec<(u64, Result<(), Refusal>)>,
+    answered: [Vec<OpSeq>; 2],
+    failed: [usize; 2],
+    exited: [bool; 2],
+    dropped: [usize; 2],
     disk_fails: [bool; 2],
+    flush_fails: [bool; 2],
+    /// Control messages from this node are lost.
+    mute: [bool; 2],
+    /// What the resync engine does when it is told to finish.
+    finishes: bool,
+    /// What happened, as `node:what`.
+    log: Vec<String>,
 }
 
-#[allow(clippy::disallowed_methods)]
-fn pair() -> Pair {
-    let now = Instant::now();
-    let member = |l: &str, p: &str| {
-        let names = (l.to_string(), p.to_string());
-        Member::new(names, Duration::from_secs(3), Default::default(), now)
-    };
-    Pair {
-        members: [member("a", "b"), member("b", "a")],
-        up: false,
-        next: 0,
-        now,
-        gates: [Gate::ReadOnly; 2],
-        trees: [[7; 32]; 2],
-        resolved: vec![],
-        completed_all: [0; 2],
-        exited: [false; 2],
-        records: Default::default(),
-        disk_fails: [false; 2],
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn config(local: &str, peer: &str) -> MemberConfig {
+    MemberConfig {
+        local: local.into(),
+        peer: peer.into(),
+        stall_limit: STALL,
+        lease: LEASE,
+        witness: false,
+        isolation: Isolation::Wait,
+        after_power_loss: None,
+        by_hand: true,
+        rules: Rules::default(),
     }
 }
 
 impl Pair {
+    fn new(change: impl Fn(&mut MemberConfig)) -> Self {
+        let mut configs = [config("a", "b"), config("b", "a")];
+        configs.iter_mut().for_each(change);
+        let now = start();
+        let member = |c: &MemberConfig| Member::new(c.clone(), Default::default(), now);
+        Self {
+            members: configs.iter().map(member).collect(),
+            configs,
+            records: Default::default(),
+            gates: [Gate::ReadOnly; 2],
+            up: false,
+            now,
+            next: 0,
+            witness: Some(Register::default()),
+            resolved: vec![],
+            answered: Default::default(),
+            failed: [0; 2],
+            exited: [false; 2],
+            dropped: [0; 2],
+            disk_fails: [false; 2],
+            flush_fails: [false; 2],
+            mute: [false; 2],
+            finishes: true,
+            log: vec![],
+        }
+    }
+
+    /// With a witness, led by a manager.
+    fn witnessed() -> Self {
+        Self::new(|c| {
+            c.witness = true;
+            c.by_hand = false;
+            c.after_power_loss = Some(Duration::from_secs(60));
+        })
+    }
+
+    /// `a` serves, `b` follows.
+    fn in_sync(mut self) -> Self {
+        self.connect();
+        self.prim(0);
+        self.input(1, Input::Second { token: 2 });
+        assert_eq!(
+            self.states(),
+            [State::Prim, State::Second],
+            "{:#?}",
+            self.log
+        );
+        assert_eq!(self.gates, [Gate::Replicated, Gate::ReadOnly]);
+        self.resolved.clear();
+        self.log.clear();
+        self
+    }
+
     fn input(&mut self, node: usize, input: Input) {
-        let mut queue = std::collections::VecDeque::from([(node, input)]);
+        let mut queue = VecDeque::from([(node, input)]);
         while let Some((node, input)) = queue.pop_front() {
-            self.next += 1;
-            let fresh = [Id128([self.next; 16]), Id128([self.next ^ 0x80; 16])];
-            for output in self.members[node].handle(self.now, fresh, input) {
-                match output {
-                    Output::Send(control) if self.up => {
-                        queue.push_back((1 - node, Input::Control(control)));
-                    }
-                    Output::Send(_) => {}
-                    Output::CloseSession(why) => {
-                        if self.up {
-                            self.up = false;
-                            queue.push_back((1 - node, Input::SessionDown(why)));
-                        }
-                    }
-                    Output::Persist(record) => {
-                        let result = if self.disk_fails[node] {
-                            Err("no space".into())
-                        } else {
-                            self.records[node] = *record;
-                            Ok(())
-                        };
-                        queue.push_back((node, Input::Persisted(result)));
-                    }
-                    Output::Gate(gate) => {
-                        self.gates[node] = gate;
-                        queue.push_back((node, Input::Gated));
-                    }
-                    Output::CompleteAll => {
-                        let waiting = self.members[node].acks.drain().len();
-                        assert!(
-                            waiting == 0 || self.records[node].set_size() == 1,
-                            "I4: answered without the peer before the set shrank durably"
-                        );
-                        self.completed_all[node] += waiting;
-                    }
-                    Output::FailAll => {
-                        self.members[node].acks.drain();
-                    }
-                    Output::TakeDigest(round) => {
-                        assert_ne!(self.gates[node], Gate::Alone, "digest while writes run");
-                        queue.push_back((node, Input::Digest(round, Ok(self.trees[node]))));
-                    }
-                    Output::Flush(round) => queue.push_back((node, Input::Flushed(round, Ok(())))),
-                    Output::Resolve { token, result } => self.resolved.push((token, result)),
-                    Output::Exit => self.exited[node] = true,
+            self.next = self.next.wrapping_add(1);
+            let id = |salt: u8| {
+                Id128([
+                    self.next, salt, node as u8, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0,
+                ])
+            };
+            let fresh = [id(1), id(2)];
+            let outputs = self.members[node].handle(self.now, fresh, input);
+            for output in outputs {
+                self.perform(node, output, &mut queue);
+            }
+        }
+    }
+
+    fn note(&mut self, node: usize, what: &str) {
+        let name = ["a", "b"][node];
+        self.log.push(format!("{name}:{what}"));
+    }
+
+    fn perform(&mut self, node: usize, output: Output, queue: &mut VecDeque<(usize, Input)>) {
+        let mut back = |input| queue.push_back((node, input));
+        match output {
+            Output::Send(control) => {
+                let text = format!("{control:?}");
+                let word = text.split([' ', '(', '{']).next().unwrap_or("");
+                self.note(node, word);
+                if self.up && !self.mute[node] {
+                    queue.push_back((1 - node, Input::Control(control)));
                 }
             }
+            Output::CloseSession(why) => {
+                if std::mem::take(&mut self.up) {
+                    queue.push_back((1 - node, Input::SessionDown(why.clone())));
+                    queue.push_back((node, Input::SessionDown(why)));
+                }
+            }
+            Output::Persist(record) => {
+                let what = match (&record.intent, record.stale, record.set_size()) {
+                    (Some(_), _, _) => "record-intent".to_string(),
+                    (_, true, _) => "record-stale".to_string(),
+                    (_, _, n) => format!("record-{n}"),
+                };
+                self.note(node, &what);
+                if self.disk_fails[node] {
+                    return back(Input::Persisted(Err("no space".into())));
+                }
+                self.records[node] = *record;
+                back(Input::Persisted(Ok(())));
+            }
+            Output::Gate(gate) => {
+                self.note(node, &format!("{gate:?}"));
+                self.gates[node] = gate;
+                back(Input::Gated);
+            }
+            Output::CompleteAll => {
+                self.note(node, "CompleteAll");
+                let waiting = self.members[node].acks.drain();
+                let without = self.records[node].set_size() == 1;
+                assert!(waiting.is_empty() || without, "I4: {:#?}", self.log);
+                self.answered[node].extend(waiting);
+            }
+            Output::Complete(seqs) => {
+                self.note(node, "Complete");
+                self.answered[node].extend(seqs);
+            }
+            Output::FailAll => {
+                self.note(node, "FailAll");
+                self.failed[node] += self.members[node].acks.drain().len();
+            }
+            Output::Flush(round) => {
+                self.note(node, "Flush");
+                let result = if self.flush_fails[node] {
+                    Err("EIO".to_string())
+                } else {
+                    Ok(())
+                };
+                back(Input::Flushed(round, result));
+            }
+            Output::AskWitness { round, list, new } => {
+                self.note(node, "AskWitness");
+                let answer = self.witness.as_mut().map(|w| w.ask(&list, new));
+                back(Input::Witness(
+                    round,
+                    answer.unwrap_or(WitnessAnswer::Silent),
+                ));
+            }
+            Output::TellWitness {
+                round,
+                record,
+                force,
+            } => {
+                let answer = self.witness.as_mut().map(|w| w.tell(&record, force));
+                back(Input::Witness(
+                    round,
+                    answer.unwrap_or(WitnessAnswer::Silent),
+                ));
+            }
+            Output::Resync(order) => self.resync(node, order, queue),
+            Output::PrepareTarget { round, .. } => {
+                self.note(node, "PrepareTarget");
+                back(Input::TargetPrepared(round, Ok(())));
+            }
+            Output::EndTarget { .. } => self.note(node, "EndTarget"),
+            Output::BeginCheckpoint(round) => {
+                self.note(node, "BeginCheckpoint");
+                let last = self.members[node].acks.last();
+                back(Input::Generation(round, last));
+            }
+            Output::DropMarks(round) => {
+                self.note(node, "DropMarks");
+                self.dropped[node] += 1;
+                back(Input::MarksDropped(round, Ok(())));
+            }
+            Output::Resolve { token, result } => self.resolved.push((token, result)),
+            Output::Exit => self.exited[node] = true,
+        }
+    }
+
+    fn resync(&mut self, node: usize, order: ResyncOrder, queue: &mut VecDeque<(usize, Input)>) {
+        let (word, event) = match order {
+            ResyncOrder::Start { round, .. } => ("Start", Some((round, ResyncEvent::Converged))),
+            ResyncOrder::Finish { round } => {
+                let finished = self.finishes.then_some((round, ResyncEvent::Finished));
+                ("Finish", finished)
+            }
+            ResyncOrder::Resume { .. } => ("Resume", None),
+            ResyncOrder::Abort { .. } => ("Abort", None),
+        };
+        self.note(node, word);
+        if let Some((round, event)) = event {
+            queue.push_back((node, Input::ResyncEvent(round, event)));
         }
     }
 
     fn hello(&self, node: usize) -> Box<Hello> {
         let m = &self.members[node];
         Box::new(Hello {
-            wire_min: 1,
-            wire_max: 1,
+            wire_min: WIRE_VERSION,
+            wire_max: WIRE_VERSION,
             cluster: "c".into(),
             module: "m".into(),
-            node: m.local.clone(),
+            node: m.config.local.clone(),
             digest: [0; 32],
             record: m.record().clone(),
             state: m.state(),
@@ -110,8 +268,19 @@ impl Pair {
     fn connect(&mut self) {
         self.up = true;
         let (a, b) = (self.hello(0), self.hello(1));
-        self.input(0, Input::SessionUp(b));
-        self.input(1, Input::SessionUp(a));
+        // Nothing may be sent before both know of the session.
+        let mut held = VecDeque::new();
+        for (node, hello) in [(0, b), (1, a)] {
+            self.next = self.next.wrapping_add(1);
+            let fresh = [Id128([self.next; 16]), Id128([self.next ^ 0x55; 16])];
+            let input = Input::SessionUp(hello);
+            for output in self.members[node].handle(self.now, fresh, input) {
+                self.perform(node, output, &mut held);
+            }
+        }
+        for (node, input) in held {
+            self.input(node, input);
+        }
     }
 
     fn cut(&mut self) {
@@ -120,195 +289,89 @@ impl Pair {
         self.input(1, Input::SessionDown("cut".into()));
     }
 
-    fn states(&self) -> [State; 2] {
-        [self.members[0].state(), self.members[1].state()]
+    /// Time passes in steps of 100 ms.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            self.now += Duration::from_millis(100);
+            self.input(0, Input::Tick);
+            self.input(1, Input::Tick);
+        }
     }
 
-    fn in_sync() -> Self {
-        let mut p = pair();
-        p.connect();
-        p.input(
-            0,
+    fn prim(&mut self, node: usize) {
+        self.input(
+            node,
             Input::Prim {
                 token: 1,
                 force: false,
             },
         );
-        p.input(1, Input::Second { token: 2 });
-        assert_eq!(p.states(), [State::Prim, State::Second]);
-        assert_eq!(p.gates, [Gate::Replicated, Gate::ReadOnly]);
-        assert_eq!(p.resolved, vec![(1, Ok(())), (2, Ok(()))]);
-        p
+        self.pass(LEASE.as_millis() as u64 + 100);
     }
 
-    fn refused(&mut self, node: usize, force: bool) -> Option<String> {
+    /// The daemon starts again; `power`: after a power cut.
+    fn restart(&mut self, node: usize, power: bool) {
+        self.up = false;
+        self.input(1 - node, Input::SessionDown("restart".into()));
+        let boot = if power {
+            [9; 16]
+        } else {
+            self.records[node].boot.0
+        };
+        let found = (self.records[node].clone(), Id128(boot));
+        self.members[node] = Member::new(self.configs[node].clone(), found, self.now);
+        self.gates[node] = Gate::ReadOnly;
+    }
+
+    fn states(&self) -> [State; 2] {
+        [self.members[0].state(), self.members[1].state()]
+    }
+
+    fn code(&self, node: usize) -> String {
+        self.members[node]
+            .reason()
+            .map(|r| r.code.clone())
+            .unwrap_or_default()
+    }
+
+    /// The code with which a promotion is refused.
+    fn refused(&mut self, node: usize) -> Option<String> {
         self.resolved.clear();
-        self.input(node, Input::Prim { token: 9, force });
-        self.resolved
-            .pop()
-            .and_then(|(_, r)| r.err())
-            .map(|r| r.code)
+        self.prim(node);
+        let (_, result) = self.resolved.pop()?;
+        result.err().map(|r| r.code)
     }
-}
 
-#[test]
-fn grows_source_first_and_shrinks_before_answering() {
-    let mut p = Pair::in_sync();
-    assert_eq!(
-        p.records[0].epoch, p.records[1].epoch,
-        "I5: both hold the same epoch"
-    );
-    let seq = p.members[0].acks.issue(p.now);
-    p.cut();
-    assert_eq!(p.completed_all[0], 1);
-    assert_eq!(p.members[0].acks.acknowledge(seq, 0), AckOutcome::Unknown);
-    assert_eq!(p.states(), [State::Alone, State::Wait]);
-    assert_eq!(p.gates[0], Gate::Alone);
-    assert_eq!(p.records[0].set_size(), 1);
-    assert_eq!(p.records[1].set_size(), 2, "the lost node does not know");
-}
-
-#[test]
-fn a_returning_node_is_stale_and_joins_only_if_equal() {
-    let mut p = Pair::in_sync();
-    p.cut();
-    p.trees[0] = [8; 32];
-    p.connect();
-    assert!(p.records[1].stale, "I3: told by the ancestry of the epochs");
-    assert_eq!(p.states(), [State::Alone, State::Wait]);
-    assert_eq!(
-        p.members[1].reason().map(|r| r.code.as_str()),
-        Some("differs")
-    );
-    assert_eq!(p.refused(1, false).as_deref(), Some("peer-serves"));
-    p.cut();
-    assert_eq!(p.refused(1, false).as_deref(), Some("stale"));
-    p.trees[1] = [8; 32];
-    p.connect();
-    p.input(1, Input::Second { token: 3 });
-    assert_eq!(p.states(), [State::Prim, State::Second]);
-    assert!(!p.records[1].stale);
-}
-
-#[test]
-fn survivor_is_promoted_and_the_old_server_refused() {
-    let mut p = Pair::in_sync();
-    p.up = false;
-    p.input(1, Input::SessionDown("power".into()));
-    p.input(
-        1,
-        Input::Prim {
-            token: 3,
-            force: false,
-        },
-    );
-    assert_eq!(p.states()[1], State::Alone);
-    // The old server comes back with its page cache gone and meets the new one.
-    let record = p.records[0].clone();
-    let names = ("a".to_string(), "b".to_string());
-    p.members[0] = Member::new(
-        names,
-        Duration::from_secs(3),
-        (record, Id128::default()),
-        p.now,
-    );
-    p.connect();
-    assert!(p.records[0].stale);
-    assert_eq!(p.refused(0, false).as_deref(), Some("peer-serves"));
-}
-
-#[test]
-fn two_forced_servers_are_seen_as_diverged() {
-    let mut p = Pair::in_sync();
-    p.cut();
-    p.input(
-        1,
-        Input::Prim {
-            token: 3,
-            force: false,
-        },
-    );
-    assert_eq!(p.states(), [State::Alone, State::Alone]);
-    p.connect();
-    for m in &p.members {
-        assert_eq!(m.reason().map(|r| r.code.as_str()), Some("diverged"), "V7");
+    /// That these happened in this order, other things between them.
+    fn happened(&self, order: &[&str]) {
+        let mut rest = self.log.iter();
+        for what in order {
+            assert!(
+                rest.any(|l| l == what),
+                "{what} of {order:?} in {:#?}",
+                self.log
+            );
+        }
     }
-}
 
-#[test]
-fn clean_stops_are_told_and_remembered() {
-    let mut p = Pair::in_sync();
-    p.input(0, Input::Stop { token: 5 });
-    assert!(p.exited[0]);
-    assert!(p.records[0].left && p.records[0].clean);
-    assert_eq!(
-        p.members[1].reason().map(|r| r.code.as_str()),
-        Some("peer-left")
-    );
-    p.up = false;
-    p.input(
-        1,
-        Input::Prim {
-            token: 6,
-            force: false,
-        },
-    );
-    assert_eq!(p.states()[1], State::Alone);
+    fn never(&self, what: &str) {
+        assert!(
+            !self.log.iter().any(|l| l == what),
+            "{what} in {:#?}",
+            self.log
+        );
+    }
 
-    let mut p = Pair::in_sync();
-    p.input(1, Input::Stop { token: 5 });
-    assert!(p.exited[1]);
-    assert_eq!(p.states()[0], State::Alone);
-    assert_eq!(p.records[0].set_size(), 1);
-    let names = ("b".to_string(), "a".to_string());
-    let found = (p.records[1].clone(), Id128::default());
-    p.members[1] = Member::new(names, Duration::from_secs(3), found, p.now);
-    assert_eq!(p.refused(1, false).as_deref(), Some("left"), "W6");
-}
+    fn write(&mut self, node: usize) -> OpSeq {
+        self.members[node].acks.issue(self.now)
+    }
 
-#[test]
-fn a_silent_peer_is_dropped_after_the_stall_limit() {
-    let mut p = Pair::in_sync();
-    p.members[0].acks.issue(p.now);
-    p.now += Duration::from_secs(2);
-    p.input(0, Input::Tick);
-    assert_eq!(p.states()[0], State::Prim);
-    p.now += Duration::from_secs(2);
-    p.input(0, Input::Tick);
-    assert_eq!(p.states()[0], State::Alone);
-    assert_eq!(p.completed_all[0], 1);
-}
-
-#[test]
-fn a_failed_operation_spoils_the_replica_before_anything_is_answered() {
-    let mut p = Pair::in_sync();
-    p.members[0].acks.issue(p.now);
-    p.input(
-        1,
-        Input::ApplyFailed {
-            what: "write: no space".into(),
-        },
-    );
-    assert!(p.records[1].stale);
-    p.input(0, Input::PeerFailed { errno: 28 });
-    assert_eq!(p.states()[0], State::Alone);
-    assert_eq!(p.completed_all[0], 1);
-    assert_eq!(p.refused(1, false).as_deref(), Some("stale"));
-}
-
-#[test]
-fn an_unwritable_record_serves_nothing() {
-    let mut p = Pair::in_sync();
-    p.disk_fails[0] = true;
-    p.members[0].acks.issue(p.now);
-    p.cut();
-    assert_eq!(
-        p.completed_all[0], 0,
-        "I4: nothing is answered without a durable record"
-    );
-    assert_eq!(p.gates[0], Gate::ReadOnly);
-    assert_eq!(
-        p.members[0].reason().map(|r| r.code.as_str()),
-        Some("state-directory")
-    );
+    /// The peer acknowledges.
+    fn ack(&mut self, node: usize, seq: OpSeq) -> AckOutcome {
+        let outcome = self.members[node].acknowledge(self.now, seq, 0);
+        if outcome == AckOutcome::Complete {
+            self.answered[node].push(seq);
+        }
+        outcome
+    }
 }
