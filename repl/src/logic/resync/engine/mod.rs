@@ -236,7 +236,14 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             (Then::Listed(look), Reply::Failed { errno, what }) => {
                 self.missed(&look, None, errno, &what)
             }
-            (Then::Checked(checking), Reply::Checked { seen, parked, doubles }) => {
+            (
+                Then::Checked(checking),
+                Reply::Checked {
+                    seen,
+                    parked,
+                    doubles,
+                },
+            ) => {
                 self.doubled(checking.look.dir, &doubles);
                 self.empty(checking.look.dir, &parked);
                 self.checked(checking, &seen)

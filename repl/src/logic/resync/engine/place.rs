@@ -66,9 +66,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             From::List(cookie) => match self.tree.list(dir.dir, dir.key, cookie) {
                 Ok((list, next)) => {
-                    let named = |(name, entry): (Box<[u8]>, Entry)| {
-                        Some((Name::new(&name)?, entry))
-                    };
+                    let named =
+                        |(name, entry): (Box<[u8]>, Entry)| Some((Name::new(&name)?, entry));
                     let list = list.into_iter().filter_map(named);
                     (list.collect(), next.map(From::List))
                 }
@@ -155,7 +154,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let missed = self.plan.missing.get(&(dir.dir, entry.uid));
         let missed = missed.is_some_and(|(parent, at)| *parent == dir.uid && at == name);
         let make = self.last || mode.recurse || missed || self.plan.is_new(entry.uid);
-        let plan = self.plan.files.get(&(dir.dir, entry.uid)).filter(|_| has.several);
+        let plan = self
+            .plan
+            .files
+            .get(&(dir.dir, entry.uid))
+            .filter(|_| has.several);
         let here = (dir.uid, name);
         let place = plan.and_then(|plan| plan.place.clone());
         Put {
