@@ -175,14 +175,10 @@ mod tests {
         };
         Box::new(Request::Data {
             dir: DirId(0),
-<<<<<<< HEAD
-            at: At { uid, places: Vec::new() },
-=======
             at: At {
                 uid,
                 places: Vec::new(),
             },
->>>>>>> resync
             offset: 0,
             data: Blob::default(),
         })
