@@ -92,6 +92,8 @@ pub(crate) struct Service {
     inline_syncs: AtomicUsize,
     ack: Ack,
     pub(crate) devices: bool,
+    /// Bytes kept aside at most.
+    pub(crate) aside_limit: u64,
     driver: OnceLock<Driver>,
     /// Changes answered without the peer.
     pub(crate) alone: AtomicU64,
@@ -124,7 +126,7 @@ impl Service {
     pub(crate) fn new(
         volumes: Vec<Arc<Volume>>,
         marks: Marks,
-        (ack, devices): (Ack, bool),
+        (ack, devices, aside_limit): (Ack, bool, u64),
     ) -> io::Result<Self> {
         Ok(Self {
             volumes,
@@ -137,6 +139,7 @@ impl Service {
             inline_syncs: AtomicUsize::new(0),
             ack,
             devices,
+            aside_limit,
             driver: OnceLock::new(),
             alone: AtomicU64::new(0),
             verify: Verify::default(),

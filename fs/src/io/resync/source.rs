@@ -1,6 +1,5 @@
 //! The serving node's tree as a resync reads it.
 
-use super::super::lasting::Found;
 use super::super::service::{Service, Volume};
 use super::super::sys;
 use super::ground::{Entry as Ground1, Ground, entry_of, names};
@@ -15,37 +14,14 @@ use tandem_repl::logic::resync::{Entry, Listing, Loaded, MAX_LISTED, PRIVATE, Pi
 
 pub(crate) struct Source {
     ground: Ground,
-    found: FoundBy,
-}
-
-/// Who gives identities to files without.
-enum FoundBy {
-    Service(Arc<Service>),
-    #[cfg(test)]
-    Own(Found),
+    service: Arc<Service>,
 }
 
 impl Source {
     pub(crate) fn new(service: &Arc<Service>) -> Self {
         Self {
             ground: Ground::new(&service.volumes),
-            found: FoundBy::Service(service.clone()),
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn of(volumes: &[Arc<Volume>]) -> Self {
-        Self {
-            ground: Ground::new(volumes),
-            found: FoundBy::Own(Found::default()),
-        }
-    }
-
-    fn found(&self) -> &Found {
-        match &self.found {
-            FoundBy::Service(service) => &service.found,
-            #[cfg(test)]
-            FoundBy::Own(found) => found,
+            service: service.clone(),
         }
     }
 
@@ -61,7 +37,10 @@ impl Source {
             _ if key == root => Uid::ROOT,
             Some(uid) => uid,
             None => {
-                let given = self.found().ensure(entry.fd.as_raw_fd(), &entry.handle);
+                let given = self
+                    .service
+                    .found
+                    .ensure(entry.fd.as_raw_fd(), &entry.handle);
                 given.map_err(|e| errno_of(&e))?
             }
         };
