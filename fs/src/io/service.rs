@@ -104,7 +104,7 @@ pub(crate) struct Service {
     /// Itself, for what outlives a call.
     own: OnceLock<Weak<Self>>,
     /// Gives identities to files that were found without.
-    pub(crate) found: Found,
+    pub(crate) found: Arc<Found>,
 }
 
 impl Volume {
@@ -146,7 +146,7 @@ impl Service {
             marks,
             changes: Default::default(),
             own: OnceLock::new(),
-            found: Found::default(),
+            found: Arc::default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The serving node's tree as a resync reads it.
 
+use super::super::lasting::Found;
 use super::super::service::{Service, Volume};
 use super::super::sys;
 use super::ground::{Entry as Ground1, Ground, entry_of, names};
@@ -14,14 +15,23 @@ use tandem_repl::logic::resync::{Entry, Listing, Loaded, MAX_LISTED, PRIVATE, Pi
 
 pub(crate) struct Source {
     ground: Ground,
-    service: Arc<Service>,
+    /// Gives identities to files without.
+    found: Arc<Found>,
 }
 
 impl Source {
     pub(crate) fn new(service: &Arc<Service>) -> Self {
         Self {
             ground: Ground::new(&service.volumes),
-            service: service.clone(),
+            found: service.found.clone(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(volumes: &[Arc<Volume>]) -> Self {
+        Self {
+            ground: Ground::new(volumes),
+            found: Arc::default(),
         }
     }
 
@@ -37,10 +47,7 @@ impl Source {
             _ if key == root => Uid::ROOT,
             Some(uid) => uid,
             None => {
-                let given = self
-                    .service
-                    .found
-                    .ensure(entry.fd.as_raw_fd(), &entry.handle);
+                let given = self.found.ensure(entry.fd.as_raw_fd(), &entry.handle);
                 given.map_err(|e| errno_of(&e))?
             }
         };

@@ -27,7 +27,8 @@ const MARKS: usize = 256;
 
 pub(crate) struct FsTarget {
     ground: Ground,
-    service: Arc<Service>,
+    /// Whose marks are told; a test has none.
+    service: Option<Arc<Service>>,
     boot: Id128,
     /// Own marks in the peer's words, made when they are first asked for.
     marks: Mutex<Option<(bool, Vec<PeerMark>)>>,
@@ -40,11 +41,23 @@ impl FsTarget {
     pub(crate) fn new(service: &Arc<Service>) -> Self {
         Self {
             ground: Ground::new(&service.volumes),
-            service: service.clone(),
+            service: Some(service.clone()),
             boot: boot_id(),
             marks: Mutex::default(),
             keeper: Mutex::default(),
             aside_limit: service.aside_limit,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(volumes: &[Arc<super::super::service::Volume>]) -> Self {
+        Self {
+            ground: Ground::new(volumes),
+            service: None,
+            boot: Id128::default(),
+            marks: Mutex::default(),
+            keeper: Mutex::default(),
+            aside_limit: 1 << 30,
         }
     }
 
@@ -187,8 +200,10 @@ impl TargetTree for FsTarget {
 
     fn marks(&self, from: u64) -> (bool, Vec<PeerMark>, Option<u64>) {
         let mut kept = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let (everything, marks) = kept
-            .get_or_insert_with(|| peer_marks::of(&self.ground, &self.service.marks_since(None)));
+        let (everything, marks) = kept.get_or_insert_with(|| match &self.service {
+            Some(service) => peer_marks::of(&self.ground, &service.marks_since(None)),
+            None => (false, Vec::new()),
+        });
         if *everything {
             return (true, Vec::new(), None);
         }
