@@ -94,8 +94,13 @@ impl Pair {
     /// The other node follows the serving one: both ready.
     pub fn follow(&self) -> Result<()> {
         let (serving, other) = (self.serving, self.other());
-        self.machines[other].tandem(&["second", MODULE])?;
-        self.becomes(other, "SECOND", RESYNC)?;
+        // Refused for now, it asks again by itself.
+        let answer = self.machines[other].tandem(&["second", MODULE]);
+        let together = self.becomes(other, "SECOND", RESYNC);
+        if let (Err(late), Err(refused)) = (&together, answer) {
+            bail!("{late:#}\n`tandem second` said: {refused:#}");
+        }
+        together?;
         self.becomes(serving, "PRIM", NOTICE)
     }
 
