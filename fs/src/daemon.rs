@@ -127,6 +127,13 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         mounted.push(mount);
     }
     send_times_in_background(&service)?;
+    if let Some(interval) = config.scrub {
+        scrub::in_background(&service, &driver, interval).map_err(DaemonError::Thread)?;
+    }
+    let failing = driver.clone();
+    service
+        .marks
+        .on_failure(move |why| failing.local_failed(&why));
     let daemon = Arc::new(Daemon {
         config,
         driver,
@@ -277,7 +284,7 @@ impl Daemon {
                 ..driver.counters
             },
             why: driver.why,
-            marks: Default::default(),
+            marks: self.service.marks.status(),
             resync: self.driver.resync().map(resync_status),
             verify: self.service.verify.status(),
         }

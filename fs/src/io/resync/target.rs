@@ -366,14 +366,14 @@ impl TargetTree for FsTarget {
     }
 
     fn sweep(&self) -> Result<(), i32> {
+        if let Some(first) = self.ground.volumes.first() {
+            of(parking::drop_note(first))?;
+        }
         for volume in &self.ground.volumes {
             of(parking::sweep(volume))?;
             parking::remove_swept(volume);
         }
-        match self.ground.volumes.first() {
-            Some(first) => of(parking::drop_note(first)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), i32> {

@@ -256,11 +256,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         Ok(())
     }
 
-    pub(super) fn checked(
-        &mut self,
-        checking: Checking,
-        seen: &[Seen],
-    ) -> Result<(), Failure> {
+    pub(super) fn checked(&mut self, checking: Checking, seen: &[Seen]) -> Result<(), Failure> {
         let Checking {
             look,
             named,

@@ -20,7 +20,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let mut plan = Plan::default();
         // They were met by the pass before, which does not count for what came after these marks.
         let births = &marks.births;
-        let new = |uid: &Uid| births.iter().any(|b| b.origin == uid.origin && uid.number >= b.from);
+        let new = |uid: &Uid| {
+            births
+                .iter()
+                .any(|b| b.origin == uid.origin && uid.number >= b.from)
+        };
         self.known.retain(|uid| !new(uid));
         let mut known: HashMap<(DirId, Key), Option<(Uid, bool)>> = HashMap::new();
         let tree = self.tree;
@@ -136,7 +140,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             };
             let mode = Mode {
                 whole: plan.deep,
-                recurse: false,
+                ..Mode::default()
             };
             marked.push((dir, mode, from));
         }
@@ -171,9 +175,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             for (dir, key, uid) in walks {
                 let dir = Dir { dir, key, uid };
-                nodes.push(self.nodes.open(dir, None, false));
+                nodes.push((self.nodes.open(dir, None, false), Mode::walk(true)));
             }
-            for node in &nodes {
+            for (node, _) in &nodes {
                 if let Some(dir) = self.nodes.dir(*node) {
                     let look = Look {
                         dir: dir.dir,
@@ -185,12 +189,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
             }
             self.work().await?;
-            for node in nodes {
+            for (node, mode) in nodes {
                 if let Some(dir) = self.nodes.dir(node) {
                     self.work.push(Work::Put(Putting {
                         dir,
                         node,
-                        mode: Mode::WALK,
+                        mode,
                         from: From::List(0),
                     }));
                 }

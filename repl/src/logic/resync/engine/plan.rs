@@ -189,7 +189,9 @@ impl Plan {
             self.want(dir, uid, left.key, None, left.ranges);
             if let Some(plan) = self.files.get_mut(&(dir, uid)) {
                 plan.tries = tries;
-                left.places.into_iter().for_each(|place| plan.add_place(place));
+                left.places
+                    .into_iter()
+                    .for_each(|place| plan.add_place(place));
             }
         }
         self.walks.extend(left.walks);

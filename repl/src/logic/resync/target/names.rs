@@ -103,12 +103,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         })
     }
 
-    pub(super) fn check(
-        &self,
-        dir: DirId,
-        parent: Uid,
-        entries: &[Expect],
-    ) -> Result<Reply, i32> {
+    pub(super) fn check(&self, dir: DirId, parent: Uid, entries: &[Expect]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
         let (mut parked, mut doubles) = (Vec::new(), Vec::new());
         let seen = entries.iter().map(|expect| {
@@ -192,7 +187,12 @@ impl<T: TargetTree + ?Sized> Target<T> {
         if let Some(uid) = there.uid {
             let mut session = self.session();
             // So that it is found there.
-            if session.known.get(dir, uid).is_none_or(|k| k.key == there.key) && there.links > 1 {
+            if session
+                .known
+                .get(dir, uid)
+                .is_none_or(|k| k.key == there.key)
+                && there.links > 1
+            {
                 session.known.saw(dir, uid, there.key, true);
             }
         }
@@ -268,12 +268,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
     }
 
     /// Brings a file from where it is to where it is to be, if it is anywhere.
-    fn place(
-        &self,
-        dir: DirId,
-        to: (Key, &[u8]),
-        put: &Put,
-    ) -> Result<Option<Placed>, i32> {
+    fn place(&self, dir: DirId, to: (Key, &[u8]), put: &Put) -> Result<Option<Placed>, i32> {
         let Some((there, lies)) = self.find(dir, put)? else {
             return Ok(None);
         };
@@ -293,7 +288,10 @@ impl<T: TargetTree + ?Sized> Target<T> {
         }
         let lasting = is_dir || has.several || there.links > 1;
         let mut session = self.session();
-        let unfinished = session.known.get(dir, has.uid).is_some_and(|k| k.unfinished);
+        let unfinished = session
+            .known
+            .get(dir, has.uid)
+            .is_some_and(|k| k.unfinished);
         if unfinished || there.uid == Some(has.uid) {
             session.known.saw(dir, has.uid, there.key, lasting);
             return Ok(Some(Placed::Moved));
@@ -306,9 +304,8 @@ impl<T: TargetTree + ?Sized> Target<T> {
     fn find(&self, dir: DirId, put: &Put) -> Result<Option<(There, Lies)>, i32> {
         let has = &put.has;
         let known = self.session().known.get(dir, has.uid);
-        let fits = |there: &There| {
-            there.kind == has.kind && known.is_none_or(|k| k.key == there.key)
-        };
+        let fits =
+            |there: &There| there.kind == has.kind && known.is_none_or(|k| k.key == there.key);
         if let Some(there) = self.parked(dir, has.uid)?.filter(|t| fits(t)) {
             return Ok(Some((there, Lies::Parked(parked_name(has.uid)))));
         }
