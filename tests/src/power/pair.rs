@@ -34,6 +34,13 @@ pub struct Status {
     pub state: String,
     pub readiness: String,
     pub reason: Option<Reason>,
+    pub peer: Peer,
+}
+
+/// What a node knows of the other one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    pub connected: bool,
 }
 
 /// Why a node is not ready.
@@ -158,6 +165,12 @@ impl Pair {
         };
         let answered = machine.wait_until("the daemon answers", NOTICE, answers);
         answered.or_else(|late| last.context(late))
+    }
+
+    /// Waits until the nodes know of each other.
+    pub fn have_met(&self) -> Result<()> {
+        let met = || Ok(self.status(0)?.peer.connected && self.status(1)?.peer.connected);
+        self.machines[0].wait_until("both nodes have met", NOTICE, met)
     }
 
     fn slowness(&self) -> u32 {
