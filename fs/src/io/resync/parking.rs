@@ -66,6 +66,16 @@ fn without_trace(dir: RawFd, work: impl FnOnce() -> io::Result<()>) -> io::Resul
     sys::utimens(dir, &super::super::apply::timespecs(atime, mtime))
 }
 
+/// The product's own directory, if there is one.
+pub(super) fn own(volume: &Volume) -> io::Result<Option<OwnedFd>> {
+    private(volume, false)
+}
+
+/// Leaves nothing where nothing is kept.
+pub(super) fn tidy(volume: &Volume) -> io::Result<()> {
+    remove_if_empty(volume)
+}
+
 /// Removes the product's own directory if there is nothing in it.
 fn remove_if_empty(volume: &Volume) -> io::Result<()> {
     let _house = house();

@@ -9,8 +9,13 @@ use crate::ids::{DirId, Key, Uid};
 const RUN: u64 = 64 << 20;
 /// What keeping a mark of attributes counts as, bytes.
 const META: u64 = 4096;
+/// What is marked at once: a part of the file, within these bounds. A flush saved now is worth
+/// more than bytes to be compared after a crash.
+const PART: u64 = 64;
+const LEAST: u64 = 1 << 20;
+const MOST: u64 = 16 << 20;
 /// So many marks of one size, then larger ones: a file that is written all over is soon covered.
-const MISSES: u32 = 64;
+const MISSES: u32 = 32;
 
 pub(super) struct File {
     pub(super) uid: Uid,
@@ -182,7 +187,8 @@ impl File {
         self.extent = self.extent.max(size).max(end).min(most);
         let (_, whole) = self.grains(0, self.extent);
         // A file that goes on missing is marked ever wider.
-        let wide = 1 << (2 * (self.misses / MISSES)).min(20);
+        let unit = (self.extent / PART).next_power_of_two().clamp(LEAST, MOST) >> self.shift;
+        let wide = unit.max(1) << (2 * (self.misses / MISSES)).min(20);
         self.misses += 1;
         let low = first / wide * wide;
         let around = last.next_multiple_of(wide).min(whole);
