@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
+use tandem_repl::control::MarksStatus;
 use tandem_repl::ids::{Id128, Uid};
 use tandem_repl::io::journal::{Journal, JournalError};
 use tandem_repl::logic::dirty::{self, Cover, Generation, Limits, Map, Pressure, Rules};
@@ -288,16 +289,15 @@ impl Marks {
         self.written(written)
     }
 
-    /// Everything may differ.
-    ///
-    /// # Errors
-    /// As of [`Self::drop_before`].
-    pub(crate) fn set_everything(&self) -> Result<(), String> {
-        let written = {
-            let mut journal = self.journal();
-            self.rewrite(&mut journal, Map::set_everything)
-        };
-        self.written(written)
+    pub(crate) fn status(&self) -> MarksStatus {
+        let map = self.map();
+        let (files, directories, everything) = map.counts();
+        MarksStatus {
+            files: files as u64,
+            directories: directories as u64,
+            hot_bytes: map.pressure().hot,
+            everything,
+        }
     }
 
     pub(crate) fn pressure(&self) -> Pressure {

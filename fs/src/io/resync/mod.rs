@@ -1,6 +1,7 @@
 //! The resync on the underlying tree: [`source`] reads it, [`target`] changes it. Both name files
 //! by their handles ([`ground`]).
 
+pub(crate) mod aside;
 mod attributes;
 mod content;
 mod ground;
@@ -8,6 +9,8 @@ mod parking;
 mod peer_marks;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use source::Source;
 pub(crate) use target::FsTarget;

@@ -304,7 +304,10 @@ impl Director {
             Output::DropMarks(round) => {
                 let generation = self.checkpoint.take().filter(|(r, _)| *r == round);
                 let result = match generation {
-                    Some((_, generation)) => self.shared.tree.drop_marks(generation),
+                    Some((_, generation)) => {
+                        self.shared.keep_aside.store(false, Ordering::Relaxed);
+                        self.shared.tree.drop_marks(generation)
+                    }
                     None => Err("that checkpoint is over".into()),
                 };
                 queue.push_back(Input::MarksDropped(round, result));
@@ -355,7 +358,8 @@ impl Director {
         }
         let record = self.shared.lock().member.record().clone();
         let baseline = record.epoch.as_ref().map(|e| e.id).unwrap_or_default();
-        let aside = peer_keeps_aside.then(|| Aside {
+        let found = self.shared.keep_aside.load(Ordering::Relaxed);
+        let aside = (peer_keeps_aside || found).then(|| Aside {
             id: fresh()[0],
             reason: format!("{} holds what was chosen", self.shared.hello.node),
             beyond: false,

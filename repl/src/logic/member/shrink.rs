@@ -201,6 +201,10 @@ impl Member {
     }
 
     pub(super) fn on_peer_failed(&mut self, errno: i32) {
+        if errno == crate::op::DIFFERS {
+            let why = "a verification found that its replica differs; it is brought up now";
+            return self.eject_peer("differs", why);
+        }
         let error = std::io::Error::from_raw_os_error(errno);
         let why = format!("it could not apply an operation: {error}");
         self.eject_peer("peer-failed", &why);
@@ -214,12 +218,12 @@ impl Member {
                 self.fail_swap(code, why);
                 self.shrink(code, why);
             }
-            Phase::Leave(leave) if leave.served && leave.step != LeaveStep::Tell => {
-                if self.two_in_set() {
-                    self.shrink(code, why);
-                    if let Phase::Shrink(shrink) = &mut self.phase {
-                        shrink.stop = Some(leave.token);
-                    }
+            Phase::Leave(leave)
+                if leave.served && leave.step != LeaveStep::Tell && self.two_in_set() =>
+            {
+                self.shrink(code, why);
+                if let Phase::Shrink(shrink) = &mut self.phase {
+                    shrink.stop = Some(leave.token);
                 }
             }
             _ => {}

@@ -1,8 +1,8 @@
 //! Filling: content and attributes of files. A file the target has just made is copied; of another
 //! one hashes of blocks are sent first, and then the blocks that differ. Attributes go last.
 
-use super::super::bounded::{Blob, Name};
-use super::super::messages::{At, Attrs, BLOCK, Hashes, Kind, Request, Whole};
+use super::super::bounded::Blob;
+use super::super::messages::{At, Attrs, BLOCK, Hashes, Kind, Place, Request, Whole};
 use super::super::progress::Progress;
 use super::super::{Entry, Failure, Feed, Piece, Pipe};
 use super::plan::{TRIES, WHOLE};
@@ -36,6 +36,9 @@ pub(super) struct Filling {
     failed: i32,
     /// Nothing more will be sent.
     ended: bool,
+    /// Where the file ended when it was read. If it has grown since, the target gets this size: what
+    /// it has beyond was not compared, and the growth is marked.
+    end: u64,
     tries: u8,
 }
 
@@ -69,7 +72,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         &mut self,
         (dir, uid): (DirId, Uid),
         entry: &Entry,
-        place: Option<(Uid, Name)>,
+        places: Vec<Place>,
         node: Option<usize>,
         ranges: Option<Vec<(u64, u64)>>,
     ) -> usize {
@@ -79,7 +82,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let filling = Filling {
             dir,
             key: entry.key,
-            at: At { uid, place },
+            at: At { uid, places },
             node,
             regular: entry.kind == Kind::File,
             ranges,
@@ -88,6 +91,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             flights: 0,
             failed: 0,
             ended: false,
+            end: u64::MAX,
             tries: 0,
         };
         if let Some(slot) = self.idle.pop() {
@@ -179,10 +183,17 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 Ok(())
             }
             Ok(Piece::End) => {
+                self.ends_at(file, at);
                 self.work.push(Work::Finish(file));
                 Ok(())
             }
             Err(errno) => self.abandon(file, errno),
+        }
+    }
+
+    fn ends_at(&mut self, file: usize, end: u64) {
+        if let Some(f) = self.file(file) {
+            f.end = f.end.min(end);
         }
     }
 
@@ -224,6 +235,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             Err(errno) => return self.abandon(file, errno),
         };
         let n = blocks.len();
+        if n < count || start + n as u64 * BLOCK >= size {
+            self.ends_at(file, size);
+        }
         let bytes = n as u64 * BLOCK;
         self.feed.permit(bytes).await?;
         self.report.compared += bytes;
@@ -344,7 +358,10 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 self.post_zero(file, start, len).await?;
                 len
             }
-            Ok(Piece::End) => end - start,
+            Ok(Piece::End) => {
+                self.ends_at(file, start);
+                end - start
+            }
             Err(errno) => return self.abandon(file, errno),
         };
         if start + done < end {
@@ -373,9 +390,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let Some(f) = self.file(file).filter(|f| !f.ended) else {
             return Ok(());
         };
-        let (dir, key) = (f.dir, f.key);
+        let (dir, key, end) = (f.dir, f.key, f.end);
         match self.tree.attrs(dir, key) {
-            Ok(attrs) => self.push_whole(file, attrs, None).await,
+            Ok(mut attrs) => {
+                attrs.size = attrs.size.min(end);
+                self.push_whole(file, attrs, None).await
+            }
             Err(errno) => self.abandon(file, errno),
         }
     }
@@ -488,7 +508,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let Some(f) = self.file(file) else {
             return Ok(());
         };
-        let (id, key, place) = ((f.dir, f.at.uid), f.key, f.at.place.clone());
+        let (id, key, places) = ((f.dir, f.at.uid), f.key, f.at.places.clone());
         let (tries, dir) = (f.tries + 1, f.dir);
         if errno == super::super::target::ENOENT {
             // The target does not find it where it ought to be.
@@ -499,8 +519,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         } else {
             self.judge(errno, "a file")?;
         }
-        self.again.want(id.0, id.1, key, place, vec![WHOLE]);
+        self.again.want(id.0, id.1, key, None, vec![WHOLE]);
         if let Some(plan) = self.again.files.get_mut(&id) {
+            places.into_iter().for_each(|place| plan.add_place(place));
             plan.tries = tries;
         }
         Ok(())
@@ -509,7 +530,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// A file cannot be read here: it is gone, or the disk is broken.
     fn abandon(&mut self, file: usize, errno: i32) -> Result<(), Failure> {
         if !is_gone(errno) {
-            let what = self.file(file).and_then(|f| f.at.place.clone());
+            let what = self.file(file).and_then(|f| f.at.places.first().cloned());
             let what = what.map_or("a file".into(), |(_, name)| format!("{name:?}"));
             return Err(Failure::Source { errno, what });
         }

@@ -140,7 +140,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             };
             let mode = Mode {
                 whole: plan.deep,
-                recurse: false,
+                ..Mode::default()
             };
             marked.push((dir, mode, from));
         }
@@ -175,9 +175,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             for (dir, key, uid) in walks {
                 let dir = Dir { dir, key, uid };
-                nodes.push(self.nodes.open(dir, None, false));
+                nodes.push((self.nodes.open(dir, None, false), Mode::walk(true)));
             }
-            for node in &nodes {
+            for (node, _) in &nodes {
                 if let Some(dir) = self.nodes.dir(*node) {
                     let look = Look {
                         dir: dir.dir,
@@ -189,12 +189,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
             }
             self.work().await?;
-            for node in nodes {
+            for (node, mode) in nodes {
                 if let Some(dir) = self.nodes.dir(node) {
                     self.work.push(Work::Put(Putting {
                         dir,
                         node,
-                        mode: Mode::WALK,
+                        mode,
                         from: From::List(0),
                     }));
                 }
@@ -234,7 +234,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 match entry {
                     Some(entry) if entry.kind != Kind::Directory => {
                         let id = (dir, uid);
-                        let file = self.start(id, &entry, plan.place, None, Some(plan.ranges));
+                        let file = self.start(id, &entry, plan.places, None, Some(plan.ranges));
                         self.set_tries(file, plan.tries);
                         files.push(file);
                     }

@@ -135,7 +135,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
                 let at = At {
                     uid: dir.uid,
-                    place: None,
+                    places: Vec::new(),
                 };
                 let (attrs, others) = self.split(dir.dir, &at, attrs).await?;
                 let xattrs = attrs.xattrs.iter();

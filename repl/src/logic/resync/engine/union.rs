@@ -137,7 +137,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 plan.key.get_or_insert(parent_key);
             }
             if let Some(plan) = self.plan.files.get_mut(&(mark.dir, uid)) {
-                plan.place.get_or_insert((parent, name));
+                plan.add_place((parent, name));
             }
         }
         Ok(true)

@@ -1,6 +1,6 @@
 //! Comparing two models: the oracle of "both replicas are equal".
 
-use super::super::messages::{BLOCK, Kind};
+use super::super::messages::Kind;
 use super::{Inner, Model};
 use crate::ids::Key;
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,8 @@ impl Model {
             compare_one(&ours, &theirs, (a, b), &path, &mut found);
             // The same names must share a file on both sides.
             if *pairs.entry(a).or_insert(b) != b {
-                found.push(format!("{path}: other names share the file"));
+                let uid = ours.inodes.get(&a).and_then(|i| i.uid);
+                found.push(format!("{path}: other names share the file ({uid:?})"));
                 continue;
             }
             let (Some(a), Some(b)) = (ours.inodes.get(&a), theirs.inodes.get(&b)) else {
@@ -26,7 +27,7 @@ impl Model {
                 let path = format!("{path}/{}", String::from_utf8_lossy(name));
                 match b.entries.get(name) {
                     Some(other) => todo.push((*key, *other, path)),
-                    None => found.push(format!("{path}: missing")),
+                    None => found.push(format!("{path}: missing ({:?})", a.uid)),
                 }
             }
             for name in b.entries.keys().filter(|n| !a.entries.contains_key(*n)) {
@@ -66,12 +67,11 @@ fn compare_one(
     differs("attributes", format!("{left:?}"), format!("{right:?}"));
     let numbers = one.blocks.keys().chain(two.blocks.keys());
     for n in numbers {
-        // Beyond the end of the file nobody looks: there a hole may be zeros.
-        let last = n * BLOCK + BLOCK > one.size;
+        // A hole may be zeros: the end of a file that was cut in the middle of a block and grew.
         let zero = |blocks: &BTreeMap<u64, Box<[u8]>>| {
             blocks.get(n).is_none_or(|b| b.iter().all(|b| *b == 0))
         };
-        if last && zero(&one.blocks) && zero(&two.blocks) {
+        if zero(&one.blocks) && zero(&two.blocks) {
             continue;
         }
         if one.blocks.get(n) != two.blocks.get(n) {

@@ -2,7 +2,7 @@
 
 use super::super::MAX_LISTED;
 use super::super::bounded::Name;
-use super::super::messages::{Expect, Found, Has, Kind, Placed, Put, Reply, Seen, Way};
+use super::super::messages::{Expect, Found, Has, Kind, Place, Placed, Put, Reply, Seen, Way};
 use super::{EEXIST, EIO, ENOENT, ESTALE, Session, Target, TargetTree, There};
 use crate::ids::{DirId, Key, Uid};
 use std::sync::MutexGuard;
@@ -318,46 +318,38 @@ impl<T: TargetTree + ?Sized> Target<T> {
             };
             return Ok(Some((there, Lies::Tree)));
         }
-        let Some((above, name)) = &put.place else {
-            return Ok(None);
-        };
-        let above = match self.dir_key(dir, *above) {
-            Ok(key) => key,
-            Err(ESTALE) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        let there = self.look(dir, above, name.bytes())?;
-        let there = there.filter(|t| t.uid == Some(has.uid) && t.kind == has.kind);
-        Ok(there.map(|there| (there, Lies::Tree)))
+        for (above, name) in &put.places {
+            let there = self.at_place(dir, *above, name)?;
+            if let Some(there) = there.filter(|t| t.uid == Some(has.uid) && t.kind == has.kind) {
+                return Ok(Some((there, Lies::Tree)));
+            }
+        }
+        Ok(None)
     }
 
-    /// The file a request is about; whether it is unfinished.
-    pub(super) fn file(
-        &self,
-        dir: DirId,
-        uid: Uid,
-        place: Option<&(Uid, Name)>,
-    ) -> Result<Key, i32> {
+    /// What stands at a place, if its directory is known.
+    fn at_place(&self, dir: DirId, above: Uid, name: &Name) -> Result<Option<There>, i32> {
+        match self.dir_key(dir, above) {
+            Ok(above) => self.look(dir, above, name.bytes()),
+            Err(ESTALE) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The file a request is about.
+    pub(super) fn file(&self, dir: DirId, uid: Uid, places: &[Place]) -> Result<Key, i32> {
         if uid == Uid::ROOT {
             return Ok(self.tree.root(dir));
         }
         if let Some(known) = self.session().known.get(dir, uid) {
             return Ok(known.key);
         }
-        if let Some((parent, name)) = place {
-            match self.dir_key(dir, *parent) {
-                Ok(parent) => {
-                    if let Some(there) = self.look(dir, parent, name.bytes())?
-                        && there.uid == Some(uid)
-                    {
-                        self.session()
-                            .known
-                            .saw(dir, uid, there.key, there.links > 1);
-                        return Ok(there.key);
-                    }
-                }
-                Err(ESTALE) => {}
-                Err(errno) => return Err(errno),
+        for (above, name) in places {
+            let there = self.at_place(dir, *above, name)?;
+            if let Some(there) = there.filter(|t| t.uid == Some(uid)) {
+                let lasting = there.links > 1;
+                self.session().known.saw(dir, uid, there.key, lasting);
+                return Ok(there.key);
             }
         }
         match self.parked(dir, uid)? {

@@ -3,11 +3,12 @@
 use super::super::messages::Kind;
 use super::World;
 
+/// `TANDEM_RESYNC_SEEDS` names others: `FROM..TO`.
 fn seeds() -> std::ops::Range<u64> {
-    match std::env::var("ONE").ok().and_then(|s| s.parse().ok()) {
-        Some(one) => one..one + 1,
-        None => 0..400,
-    }
+    let given = std::env::var("TANDEM_RESYNC_SEEDS").unwrap_or_default();
+    let range = given.split_once("..");
+    let range = range.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.unwrap_or(0..60)
 }
 
 /// The first synchronisation of a tree that exists.
