@@ -290,13 +290,20 @@ impl File {
     }
 
     /// Forgets what was last touched before `generation`, but for what the journal has of chunks
-    /// used in the generation `warm` or after, as long as there is room for such bytes. False if
-    /// nothing is left.
+    /// used in the generation `warm` or after, or ahead of a run that went on then, as long as
+    /// there is room for such bytes. False if nothing is left.
     pub(super) fn drop_before(&mut self, generation: u32, warm: u32, room: &mut u64) -> bool {
         self.misses = 0;
         let grain = 1_u64 << self.shift;
+        let ahead = self.run_end.saturating_sub(self.run)..self.run_end;
+        let runs = self
+            .grains_used()
+            .any(|(n, used)| used >= warm && ahead.contains(&n));
         self.chunks.retain_mut(|chunk| {
+            let base = u64::from(chunk.index) * CHUNK;
+            let ahead = runs && base < ahead.end && base + CHUNK > ahead.start;
             let last = chunk.used.iter().copied().max().unwrap_or(0);
+            let last = if ahead { last.max(warm) } else { last };
             let mut cold = 0_u16;
             for (n, used) in chunk.used.iter_mut().enumerate() {
                 if *used < generation {
