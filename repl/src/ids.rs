@@ -1,7 +1,8 @@
 //! Identifiers as types, so that a file cannot be taken for an epoch nor a sequence number for a
 //! size.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// A file as the operation stream names it: the serving node's FUSE node id, unique while the
@@ -59,6 +60,11 @@ impl Uid {
         origin: 0,
         number: 0,
     };
+    /// Of a file whose identity is not known here, or that has none.
+    pub const NONE: Self = Self {
+        origin: 0,
+        number: u64::MAX,
+    };
     /// Where a file's identity is kept: origin, number, and a check of the file's own handle (so
     /// that a copy made with all attributes is not taken for the original), little-endian.
     pub const XATTR: &'static str = "trusted.tandem.id";
@@ -94,6 +100,19 @@ impl Key {
 
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Self::new(bytes).ok_or_else(|| D::Error::custom("a key that is too long"))
     }
 }
 

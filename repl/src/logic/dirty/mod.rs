@@ -10,9 +10,30 @@
 //! nodes, and after both had flushed.
 //!
 //! This file holds the words both sides of the map use: [`Touch`] (an operation is about to change
-//! this) and [`Marks`] (this may differ).
+//! this) and [`Marks`] (this may differ). [`Map`] knows two things of everything it holds, apart:
+//!
+//! * *used*: the generation in which it was touched last. Exact, in memory only; of it marks are
+//!   made for a resync, and by it a checkpoint decides what is dropped.
+//! * *kept*: a record in the journal covers it, so that touching it again costs nothing. May be
+//!   wider than what was touched: whole grains, whole directories, everything born.
+//!
+//! After a crash only what was kept is known, and all of it counts as touched.
+
+mod bounds;
+mod checkpoint;
+mod file;
+mod folder;
+mod hash;
+mod map;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use map::Map;
+pub use record::Record;
 
 use crate::ids::{DirId, Key, Uid};
+use serde::{Deserialize, Serialize};
 
 /// A directory whose entries change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +68,18 @@ pub enum Touch<'a> {
     Entry { dir: DirRef, name: &'a [u8] },
 }
 
-/// Files born in an origin from a number on may differ wholly: no mark of their own is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was born in an origin from a number on may differ wholly, without a mark of its own: content
+/// and attributes, and of a directory any entry (and so all below it that is found through it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Births {
     pub origin: u64,
     pub from: u64,
+}
+
+impl Births {
+    pub fn has(&self, uid: Uid) -> bool {
+        uid.origin == self.origin && uid.number >= self.from
+    }
 }
 
 /// Marks of one file.
@@ -86,4 +114,92 @@ pub struct Marks {
     pub births: Vec<Births>,
     pub files: Vec<FileMark>,
     pub dirs: Vec<DirMark>,
+}
+
+/// Counts up; begins with 1. Everything touched carries the one of its last use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u32);
+
+/// Whether an operation may be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// A durable mark covers it.
+    Covered,
+    /// When everything up to this number is durable ([`Map::flushed`]).
+    Needs(u64),
+}
+
+/// Bounds of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that may be touched between two checkpoints.
+    pub hot: u64,
+    /// Bytes whose marks are kept for use again though nothing differs there.
+    pub warm: u64,
+    /// Files, directories, names and chunks of 16 grains known one by one.
+    pub files: usize,
+    pub dirs: usize,
+    pub names: usize,
+    pub chunks: usize,
+    /// Names of one directory that are marked one by one.
+    pub names_each: u32,
+    /// Files of one directory that are marked one by one.
+    pub files_each: u32,
+}
+
+impl Limits {
+    /// The product's. What a map with these may take is measured by the test `dirty_memory`.
+    pub fn new(hot: u64) -> Self {
+        Self {
+            hot,
+            warm: hot.saturating_mul(32),
+            files: 64 << 10,
+            dirs: 64 << 10,
+            names: 128 << 10,
+            chunks: 160 << 10,
+            names_each: 256,
+            files_each: 1024,
+        }
+    }
+}
+
+/// Rules the simulator turns off one by one, to see that it would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// A checkpoint drops only what was not touched since it began.
+    pub two_generations: bool,
+    /// What was born since the last checkpoint is known from the journal.
+    pub births: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            two_generations: true,
+            births: true,
+        }
+    }
+}
+
+/// How much a checkpoint is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing is marked, and nothing would be after a crash.
+    Quiet,
+    /// One every few seconds.
+    Marked,
+    /// One now: half of what may be touched was.
+    Due,
+    /// The limit is reached: what writes should wait for it.
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    pub level: Level,
+    /// Bytes touched since the last checkpoint that is complete began; never too low.
+    pub hot: u64,
+    pub limit: u64,
+    /// Files and directories that are marked.
+    pub marks: usize,
 }

@@ -1,0 +1,1 @@
+//! The map against what was really touched.
