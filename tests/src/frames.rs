@@ -5,11 +5,11 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample;
 use tandem_repl::control::State;
-use tandem_repl::ids::{FileId, Id128};
+use tandem_repl::ids::{FileId, Id128, OpSeq};
 use tandem_repl::limits::{MAX_DATA, MAX_NAME, MAX_TARGET, MAX_XATTR};
 use tandem_repl::logic::record::{Epoch, Record};
 use tandem_repl::op::{AttrSet, Cred, Durability, Kind, Op, Privileges, TimeSet, Timespec};
-use tandem_repl::wire::{Control, Hello, Reject};
+use tandem_repl::wire::{Control, Hello, Meet, Reject};
 
 /// All that operations are made of; each case makes one of every kind from it.
 #[derive(Clone, Debug)]
@@ -192,19 +192,23 @@ fn record() -> impl Strategy<Value = Record> {
     let rest = (
         id(),
         option::of(epoch),
-        vec(id(), 0..60),
-        any::<[bool; 4]>(),
+        [vec(id(), 0..60), vec(id(), 0..4)],
+        option::of(id()),
+        any::<[bool; 5]>(),
         id(),
     );
-    rest.prop_map(|(volume, epoch, ended, flags, boot)| {
-        let [clean, left, stale, served] = flags;
+    rest.prop_map(|(volume, epoch, [ended, void], intent, flags, boot)| {
+        let [clean, left, stale, lost, served] = flags;
         Record {
             volume,
             epoch,
             ended,
+            intent,
+            void,
             clean,
             left,
             stale,
+            lost,
             served,
             boot,
         }
@@ -249,17 +253,68 @@ pub fn control() -> impl Strategy<Value = Control> {
             state,
         }
     });
-    let digest = prop_oneof![any::<[u8; 32]>().prop_map(Ok), ".{0,200}".prop_map(Err)];
+    let meet = (record(), any::<bool>(), state());
+    let meet = meet.prop_map(|(record, serving, state)| Meet {
+        record,
+        serving,
+        state,
+    });
+    let done = || prop_oneof![Just(Ok(())), ".{0,200}".prop_map(Err)];
+    let number = any::<u64>;
     prop_oneof![
         hello.prop_map(|hello| Control::Hello(Box::new(hello))),
+        meet.prop_map(|meet| Control::Meet(Box::new(meet))),
+        (number(), "V[1-9]").prop_map(|(digest, rule)| Control::Verdict(digest, rule)),
         reject().prop_map(Control::Reject),
         (state(), record()).prop_map(|(state, record)| Control::State(state, Box::new(record))),
-        Just(Control::Join),
-        any::<u64>().prop_map(Control::DigestRequest),
-        (any::<u64>(), digest).prop_map(|(round, digest)| Control::Digest(round, digest)),
-        record().prop_map(|record| Control::Grow(Box::new(record))),
+        number().prop_map(Control::LeaseAsk),
+        number().prop_map(Control::LeaseGrant),
+        number().prop_map(Control::CheckpointFlush),
+        number().prop_map(Control::CheckpointDone),
+        (number(), done()).prop_map(|(round, done)| Control::CheckpointFlushed(round, done)),
+        (number(), done()).prop_map(|(round, done)| Control::TargetReady(round, done)),
+        resync_control(),
+        set_control(),
+    ]
+}
+
+fn resync_control() -> impl Strategy<Value = Control> {
+    let flags = any::<[bool; 2]>();
+    prop_oneof![
+        (any::<u64>(), any::<bool>()).prop_map(|(verdict, everything)| Control::Join {
+            verdict,
+            everything
+        }),
+        (reject(), any::<u32>()).prop_map(|(reject, after)| Control::JoinRefused(reject, after)),
+        (any::<u64>(), flags).prop_map(|(round, [everything, keep_aside])| {
+            Control::ResyncBegin {
+                round,
+                everything,
+                keep_aside,
+            }
+        }),
+        (any::<u64>(), reject()).prop_map(|(round, reject)| Control::ResyncEnd(round, reject)),
+    ]
+}
+
+fn set_control() -> impl Strategy<Value = Control> {
+    let position = || any::<u64>().prop_map(OpSeq);
+    let told = prop_oneof![Just(Ok(())), reject().prop_map(Err)];
+    prop_oneof![
+        (id(), id()).prop_map(|(parent, new)| Control::ToldStale { parent, new }),
+        (id(), told).prop_map(|(id, told)| Control::Told(id, told)),
+        (record(), position()).prop_map(|(record, position)| Control::Grow {
+            record: Box::new(record),
+            position,
+        }),
         id().prop_map(Control::Grown),
-        reject().prop_map(Control::JoinRefused),
+        Just(Control::SwapAsk),
+        reject().prop_map(Control::SwapRefused),
+        (record(), position()).prop_map(|(record, position)| Control::Swap {
+            record: Box::new(record),
+            position,
+        }),
+        id().prop_map(Control::Swapped),
         record().prop_map(|record| Control::Leave(Box::new(record))),
         Just(Control::LeaveHeard),
     ]

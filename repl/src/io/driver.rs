@@ -23,8 +23,9 @@ use super::socket::Socket;
 use super::tls::{Pem, Tls, TlsError};
 use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
 use crate::ids::{DirId, Id128, OpSeq};
-use crate::logic::member::{Gate, Member};
+use crate::logic::member::{Gate, Isolation, Member, MemberConfig};
 use crate::logic::record::Record;
+use crate::logic::rules::Rules;
 use crate::op::Op;
 use crate::wire::encode_control;
 use crate::wire::{Control, Hello, WIRE_VERSION, WIRE_VERSION_MIN};
@@ -178,6 +179,21 @@ pub struct DriverStatus {
     pub counters: Counters,
 }
 
+/// A member led by the operator: no manager, no witness.
+fn by_hand(names: &(String, String), stall_limit: Duration) -> MemberConfig {
+    MemberConfig {
+        local: names.0.clone(),
+        peer: names.1.clone(),
+        stall_limit,
+        lease: stall_limit * 2 / 3,
+        witness: false,
+        isolation: Isolation::Wait,
+        after_power_loss: None,
+        by_hand: true,
+        rules: Rules::default(),
+    }
+}
+
 impl Driver {
     /// Starts the threads. The returned receiver gets one message when the daemon is to end.
     ///
@@ -195,7 +211,7 @@ impl Driver {
         let names = (config.local.0.clone(), config.peer.0.clone());
         let dials = names.0 < names.1;
         let link = Link::new(socket.clone(), tls, config.peer.clone(), dials, now);
-        let member = Member::new(names.clone(), config.stall_limit, (record, boot), now);
+        let member = Member::new(by_hand(&names, config.stall_limit), (record, boot), now);
         let core = Core {
             link,
             member,

@@ -13,6 +13,8 @@ pub enum AckOutcome {
     Complete,
     /// The peer could not do what this node did: it must leave the set first.
     PeerFailed { errno: i32 },
+    /// Not yet: this node may not answer now (I13, growth).
+    Held,
     /// Not waiting (a late answer of an ended session): ignored.
     Unknown,
 }

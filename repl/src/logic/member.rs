@@ -11,6 +11,7 @@
 //! `Flush` and `TakeDigest` answer with an input of their own. Handlers of inputs are in
 //! [`super::member`]'s children: `commands` (the operator), `join` (growing), `disk` and `session`.
 
+mod api;
 mod commands;
 mod disk;
 mod join;
@@ -18,83 +19,16 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use super::acks::Acks;
+pub use api::{
+    Gate, Input, Isolation, MemberConfig, Output, Pressure, ResyncEvent, ResyncOrder, WitnessAnswer,
+};
+
+use super::acks::{AckOutcome, Acks};
 use super::record::{Record, Relation};
 use crate::control::{Readiness, Refusal, State};
-use crate::ids::Id128;
-use crate::wire::{Control, Hello};
+use crate::ids::{Id128, OpSeq};
+use crate::wire::Control;
 use std::time::{Duration, Instant};
-
-/// What may happen.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A session with the peer stands; its greeting was accepted.
-    SessionUp(Box<Hello>),
-    SessionDown(String),
-    Control(Control),
-    /// The operator's word; `token` comes back in [`Output::Resolve`].
-    Prim {
-        token: u64,
-        force: bool,
-    },
-    Second {
-        token: u64,
-    },
-    Stop {
-        token: u64,
-    },
-    /// The last [`Output::Persist`] is on stable storage, or could not be written.
-    Persisted(Result<(), String>),
-    /// The last [`Output::Gate`] holds: no operation admitted under the old one is unfinished here.
-    Gated,
-    /// Answers of [`Output::TakeDigest`] and [`Output::Flush`] with the same number.
-    Digest(u64, Result<[u8; 32], String>),
-    Flushed(u64, Result<(), String>),
-    /// The peer answered an operation with an error.
-    PeerFailed {
-        errno: i32,
-    },
-    /// This node could not apply an operation of the peer.
-    ApplyFailed {
-        what: String,
-    },
-    /// Time passes.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    Send(Control),
-    CloseSession(String),
-    Persist(Box<Record>),
-    Gate(Gate),
-    /// Answer every waiting operation: the set no longer holds the peer, durably.
-    CompleteAll,
-    /// Answer every waiting operation with an error: this node can keep no promise any more.
-    FailAll,
-    TakeDigest(u64),
-    /// Bring everything applied to stable storage.
-    Flush(u64),
-    Resolve {
-        token: u64,
-        result: Result<(), Refusal>,
-    },
-    Exit,
-}
-
-/// What a change of the tree meets at this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// Refused with `EROFS`.
-    ReadOnly,
-    /// Waits, for a bounded time.
-    Frozen,
-    /// Done here, answered at once.
-    Alone,
-    /// Done here and on the peer.
-    Replicated,
-}
 
 /// Where the node stands. Names of waits say what ends them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,12 +40,6 @@ enum Phase {
         record: Box<Record>,
     },
     Alone,
-    /// Writes stand still, both trees are compared.
-    Comparing {
-        round: u64,
-        mine: Option<[u8; 32]>,
-        theirs: Option<[u8; 32]>,
-    },
     /// Record with both is being written here, then there.
     Growing {
         record: Box<Record>,
@@ -187,12 +115,13 @@ pub struct Member {
 
 impl Member {
     /// A member with the record found on disk. Serves nothing until told.
-    pub fn new(
-        (local, peer): (String, String),
-        stall_limit: Duration,
-        (record, boot): (Record, Id128),
-        now: Instant,
-    ) -> Self {
+    pub fn new(config: MemberConfig, (record, boot): (Record, Id128), now: Instant) -> Self {
+        let MemberConfig {
+            local,
+            peer,
+            stall_limit,
+            ..
+        } = config;
         let two = record.set_has(&local) && record.set_has(&peer);
         let lost = two && !record.clean && record.boot != boot;
         let mut member = Self {
@@ -232,7 +161,6 @@ impl Member {
             Input::Stop { token } => self.on_stop(token),
             Input::Persisted(result) => self.on_persisted(result),
             Input::Gated => self.on_gated(),
-            Input::Digest(round, result) => self.on_digest(round, result),
             Input::Flushed(round, result) => self.on_flushed(round, result),
             Input::PeerFailed { errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
@@ -241,8 +169,25 @@ impl Member {
             }
             Input::ApplyFailed { what } => self.on_apply_failed(&what),
             Input::Tick => self.on_tick(),
+            _ => {}
         }
         std::mem::take(&mut self.out)
+    }
+
+    /// Whether an operation that the peer acknowledged may be answered now (I13).
+    pub fn may_acknowledge(&self, _now: Instant) -> bool {
+        true
+    }
+
+    /// The peer answered an operation. [`AckOutcome::Held`]: keep it, [`Output::Complete`] or the
+    /// end of all waits answers it.
+    pub fn acknowledge(&mut self, _now: Instant, seq: OpSeq, errno: i32) -> AckOutcome {
+        self.acks.acknowledge(seq, errno)
+    }
+
+    /// Everything that blocks or degrades.
+    pub fn why(&self) -> Vec<Refusal> {
+        self.reason.iter().cloned().collect()
     }
 
     pub fn record(&self) -> &Record {
@@ -252,7 +197,7 @@ impl Member {
     /// State as the operator sees it.
     pub fn state(&self) -> State {
         match self.phase {
-            Phase::Alone | Phase::Comparing { .. } | Phase::Growing { .. } => State::Alone,
+            Phase::Alone | Phase::Growing { .. } => State::Alone,
             Phase::Shrinking { .. } => State::Alone,
             Phase::Prim => State::Prim,
             Phase::Second => State::Second,
@@ -296,7 +241,6 @@ impl Member {
         matches!(
             self.phase,
             Phase::Alone
-                | Phase::Comparing { .. }
                 | Phase::Growing { .. }
                 | Phase::Prim
                 | Phase::Shrinking { .. }

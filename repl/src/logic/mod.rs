@@ -2,6 +2,9 @@
 //! inputs and the time come in, outputs go out, so that a whole cluster can run in one test thread.
 //!
 //! * [`record`]: what a node durably knows about its replica.
+//! * [`verdict`]: what two records, or one and a witness, allow.
+//! * [`witness`]: the witness' register.
+//! * [`rules`]: switches for tests that prove each rule needed.
 //! * [`acks`]: which operations wait for the peer, and since when.
 //! * [`dirty`]: what may differ between the replicas.
 //! * [`resync`]: how a stale replica is brought up.
@@ -13,3 +16,6 @@ pub mod dirty;
 pub mod member;
 pub mod record;
 pub mod resync;
+pub mod rules;
+pub mod verdict;
+pub mod witness;

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Ended epochs remembered, the newest kept. A node away for more changes of the set than this is
 /// no longer recognised as an ancestor and is refused, never guessed.
 pub const MAX_ENDED: usize = 1024;
+/// Own intents given up and remembered for the peer, the newest kept. A lost one can only make
+/// the witness refuse.
+pub const MAX_VOID: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
@@ -28,14 +31,22 @@ pub struct Record {
     /// All zero until the volume's first epoch.
     pub volume: Id128,
     pub epoch: Option<Epoch>,
-    /// Ids of the epochs that ended before `epoch`, oldest first.
+    /// Ids of the epochs that ended before `epoch`, oldest first, and of intents given up, own
+    /// ones and the peer's.
     pub ended: Vec<Id128>,
+    /// Id of the epoch this node is about to begin and may have asked the witness for.
+    pub intent: Option<Id128>,
+    /// Those of `ended` that were own intents: the peer is told at the next session, so that
+    /// either finds in its list what the witness may hold.
+    pub void: Vec<Id128>,
     /// The daemon ended in order, nothing was in flight.
     pub clean: bool,
     /// This copy was good when I left; I promised not to serve alone.
     pub left: bool,
     /// This copy is not good.
     pub stale: bool,
+    /// Cut off uncleanly and booted again: what was not flushed is gone. Ended by growth.
+    pub lost: bool,
     /// I served last.
     pub served: bool,
     /// Boot in which this was written.
@@ -88,18 +99,21 @@ impl Record {
         }
     }
 
-    /// The record of a new epoch after this one's, served by this node with the given set.
+    /// The record of a new epoch after this one's, served by this node with the given set. What
+    /// was gone after a power cut stays gone, an intent for another epoch is given up.
     pub fn next_epoch(&self, id: Id128, volume: Id128, mut set: Vec<String>) -> Self {
         set.sort();
         let mut next = self.clone();
+        if next.intent == Some(id) {
+            next.intent = None;
+        }
+        next.give_up_intent();
         let (number, parent) = match &self.epoch {
             Some(e) => (e.number + 1, e.id),
             None => (1, Id128::default()),
         };
         if self.epoch.is_some() {
-            next.ended.push(parent);
-            let surplus = next.ended.len().saturating_sub(MAX_ENDED);
-            next.ended.drain(..surplus);
+            next.list_ended(&[parent]);
         } else {
             next.volume = volume;
         }
@@ -114,6 +128,70 @@ impl Record {
         next.stale = false;
         next.served = true;
         next
+    }
+
+    /// The record of growth on the source: both nodes hold everything.
+    pub fn grown(&self, id: Id128, set: Vec<String>) -> Self {
+        Self {
+            lost: false,
+            ..self.next_epoch(id, self.volume, set)
+        }
+    }
+
+    /// This record with `source`'s epoch in place of its own, after growth: `source` listed what
+    /// this node had given up when they met.
+    pub fn adopted(&self, source: &Self) -> Self {
+        let mut adopted = Self {
+            intent: None,
+            void: Vec::new(),
+            clean: false,
+            left: false,
+            stale: false,
+            lost: false,
+            served: false,
+            boot: self.boot,
+            ..source.clone()
+        };
+        adopted.list_ended(&self.void);
+        adopted
+    }
+
+    /// Gives the open intent up: an answer to it that still comes is void.
+    pub fn give_up_intent(&mut self) {
+        let Some(id) = self.intent.take() else { return };
+        self.list_ended(&[id]);
+        self.void.push(id);
+        let surplus = self.void.len().saturating_sub(MAX_VOID);
+        self.void.drain(..surplus);
+    }
+
+    /// Lists what the peer gave up. Returns whether any was new.
+    pub fn list_void(&mut self, ids: &[Id128]) -> bool {
+        let new = ids.iter().any(|id| !self.ended.contains(id));
+        self.list_ended(ids);
+        new
+    }
+
+    /// Appends what is not listed yet and keeps the bound.
+    pub fn list_ended(&mut self, ids: &[Id128]) {
+        for id in ids {
+            if !self.ended.contains(id) {
+                self.ended.push(*id);
+            }
+        }
+        let surplus = self.ended.len().saturating_sub(MAX_ENDED);
+        self.ended.drain(..surplus);
+    }
+
+    /// All ids the witness may hold without anybody having gone another way: ended ones and the
+    /// current one.
+    pub fn list(&self) -> Vec<Id128> {
+        let current = self.epoch.as_ref().map(|e| e.id);
+        self.ended.iter().copied().chain(current).collect()
+    }
+
+    pub fn epoch_id(&self) -> Option<Id128> {
+        self.epoch.as_ref().map(|e| e.id)
     }
 
     /// Whether `node` must hold a write of this record's epoch.

@@ -16,13 +16,13 @@ mod ops;
 mod raw;
 mod resync;
 
-pub use control::{Control, Hello, Reject};
+pub use control::{Control, Hello, Meet, Reject};
 pub use frame::{Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_op};
 pub use frame::{encode_reply, encode_request};
 pub use raw::WireError;
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest
 /// common one; a change that an old node would misread raises it.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 /// Oldest version still spoken.
-pub const WIRE_VERSION_MIN: u16 = 1;
+pub const WIRE_VERSION_MIN: u16 = 2;

@@ -3,8 +3,8 @@
 use super::super::record::RecordStore;
 use super::{Command, Event, Shared, Tree};
 use crate::control::Refusal;
-use crate::ids::Id128;
-use crate::logic::member::{Input, Output};
+use crate::ids::{Id128, OpSeq};
+use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
 use crate::wire::{Control, Hello, Reject, WIRE_VERSION, WIRE_VERSION_MIN};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How often the machine is told that time passes.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What this driver cannot do yet.
+const NOT_BUILT: &str = "the resync is not built yet";
 
 pub(super) fn spawn(
     shared: &Arc<Shared>,
@@ -255,13 +258,7 @@ impl Director {
             }
             Output::CompleteAll => self.end_waiting(Ok(())),
             Output::FailAll => self.end_waiting(Err(libc::EIO)),
-            Output::TakeDigest(round) => {
-                self.aside(
-                    "digest",
-                    move |tree| Input::Digest(round, tree.digest()),
-                    move |e| Input::Digest(round, Err(e)),
-                );
-            }
+            Output::Complete(seqs) => self.end_some(&seqs),
             Output::Flush(round) => {
                 self.aside(
                     "flush",
@@ -274,6 +271,23 @@ impl Director {
                     // The one who asked may have gone.
                     let _ = waiter.send(result);
                 }
+            }
+            Output::AskWitness { round, .. } | Output::TellWitness { round, .. } => {
+                queue.push_back(Input::Witness(round, WitnessAnswer::Silent));
+            }
+            Output::Resync(ResyncOrder::Start { round, .. }) => {
+                let failed = ResyncEvent::Failed(NOT_BUILT.into());
+                queue.push_back(Input::ResyncEvent(round, failed));
+            }
+            Output::PrepareTarget { round, .. } => {
+                queue.push_back(Input::TargetPrepared(round, Err(NOT_BUILT.into())));
+            }
+            Output::DropMarks(round) => {
+                queue.push_back(Input::MarksDropped(round, Err(NOT_BUILT.into())));
+            }
+            // Nothing is under way that they could end, as long as it cannot begin.
+            Output::Resync(_) | Output::EndTarget { .. } | Output::BeginCheckpoint(_) => {
+                tracing::warn!("{NOT_BUILT}");
             }
             Output::Exit => {
                 self.shared.exit.store(true, Ordering::Relaxed);
@@ -298,6 +312,19 @@ impl Director {
                 .metrics
                 .acknowledged
                 .fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Answers operations that the peer acknowledged before this node might answer.
+    fn end_some(&self, seqs: &[OpSeq]) {
+        let mut core = self.shared.lock();
+        let done = seqs.iter().filter_map(|seq| core.completions.remove(seq));
+        let done: Vec<_> = done.collect();
+        drop(core);
+        let acknowledged = &self.shared.metrics.acknowledged;
+        acknowledged.fetch_add(done.len() as u64, Ordering::Relaxed);
+        for done in done {
+            done(Ok(()));
         }
     }
 

@@ -271,7 +271,7 @@ impl Shared {
         if core.session != session {
             return None;
         }
-        match core.member.acks.acknowledge(seq, errno) {
+        match core.member.acknowledge(Instant::now(), seq, errno) {
             AckOutcome::Complete => {
                 self.metrics.acknowledged.fetch_add(1, Ordering::Relaxed);
                 core.completions.remove(&seq)
@@ -280,7 +280,7 @@ impl Shared {
                 self.tell(Event::PeerFailed(session, errno));
                 None
             }
-            AckOutcome::Unknown => None,
+            AckOutcome::Held | AckOutcome::Unknown => None,
         }
     }
 

@@ -27,7 +27,10 @@ impl Member {
                     sent: true,
                 };
                 if self.session.is_some() {
-                    self.out.push(Output::Send(Control::Grow(record)));
+                    self.out.push(Output::Send(Control::Grow {
+                        record,
+                        position: crate::ids::OpSeq(0),
+                    }));
                 } else {
                     self.shrink("peer-lost", "lost while it was taken in");
                 }

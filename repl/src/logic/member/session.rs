@@ -72,10 +72,6 @@ impl Member {
         }
         match &self.phase {
             Phase::Prim | Phase::Growing { sent: true, .. } => self.shrink(code, why),
-            Phase::Comparing { .. } => {
-                self.enter(Phase::Alone);
-                self.out.push(Output::Gate(Gate::Alone));
-            }
             Phase::Following | Phase::Adopting { .. } | Phase::Second => {
                 self.enter(Phase::Wait);
                 let remedy = if self.two_in_set() && !self.record.stale {
@@ -144,12 +140,10 @@ impl Member {
                 }
                 self.judge();
             }
-            Control::Join => self.on_join(),
-            Control::DigestRequest(round) => self.on_digest_request(round),
-            Control::Digest(round, result) => self.on_peer_digest(round, result),
-            Control::Grow(record) => self.on_grow(*record),
+            Control::Join { .. } => self.on_join(),
+            Control::Grow { record, .. } => self.on_grow(*record),
             Control::Grown(id) => self.on_grown(id),
-            Control::JoinRefused(reject) => self.on_join_refused(reject),
+            Control::JoinRefused(reject, _) => self.on_join_refused(reject),
             Control::Leave(record) => {
                 if let Some(session) = &mut self.session {
                     session.peer_record = *record;
@@ -169,6 +163,7 @@ impl Member {
                 self.out
                     .push(Output::CloseSession("greeting out of turn".into()));
             }
+            _ => {}
         }
     }
 
@@ -202,12 +197,6 @@ impl Member {
         let limit = self.stall_limit;
         let waited = self.now.saturating_duration_since(self.since);
         match self.phase {
-            Phase::Comparing { .. } if waited > limit => {
-                self.end_comparing(
-                    "slow",
-                    "comparing the trees took longer than the stall limit",
-                );
-            }
             Phase::Growing { sent: true, .. } if waited > limit => {
                 self.drop_peer(
                     "peer-slow",

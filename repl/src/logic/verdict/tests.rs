@@ -1,0 +1,1 @@
+//! What the verdict promises, over all small pairs of records.
