@@ -16,6 +16,7 @@ pub mod posix;
 pub mod rng;
 pub mod running;
 pub mod scratch;
+pub mod sim;
 pub mod sys;
 pub mod tidy;
 pub mod tree;

@@ -50,6 +50,12 @@ pub struct Inode {
     pub pages: BTreeMap<u64, u64>,
 }
 
+/// What a flush that has begun will cover.
+pub struct SyncToken {
+    upto: u64,
+    pages: Vec<(Ino, u64)>,
+}
+
 /// Images of what one change touched, in the file system's own journal; `None`: gone.
 type Transaction = Vec<(Ino, Option<Arc<Meta>>)>;
 
@@ -61,6 +67,8 @@ pub struct Tree {
     disk_pages: BTreeMap<(Ino, u64), u64>,
     log: Vec<Transaction>,
     dirty: BTreeSet<(Ino, u64)>,
+    /// Changes that reached the disk so far.
+    committed: u64,
     /// Gives identities to files that have none.
     found: u64,
     found_origin: u64,
@@ -89,6 +97,7 @@ impl Tree {
             disk_pages: BTreeMap::new(),
             log: Vec::new(),
             dirty: BTreeSet::new(),
+            committed: 0,
             found: 0,
             found_origin: found_origin | 1,
         }
@@ -331,6 +340,7 @@ impl Tree {
 
     /// The journal of the file system reaches the disk, up to a number of changes.
     fn commit(&mut self, changes: usize) {
+        self.committed += changes as u64;
         for transaction in self.log.drain(..changes) {
             for (ino, image) in transaction {
                 let size = image.as_ref().map_or(0, |m| m.size);
@@ -381,6 +391,23 @@ impl Tree {
         self.commit(self.log.len());
         for (ino, page) in std::mem::take(&mut self.dirty) {
             self.write_back(ino, page);
+        }
+    }
+
+    /// A flush begins: it covers what was done up to now.
+    pub fn begin_sync(&self) -> SyncToken {
+        SyncToken {
+            upto: self.committed + self.log.len() as u64,
+            pages: self.dirty.iter().copied().collect(),
+        }
+    }
+
+    pub fn end_sync(&mut self, token: &SyncToken) {
+        let changes = token.upto.saturating_sub(self.committed);
+        self.commit((changes as usize).min(self.log.len()));
+        for (ino, page) in &token.pages {
+            self.write_back(*ino, *page);
+            self.dirty.remove(&(*ino, *page));
         }
     }
 
