@@ -279,14 +279,15 @@ pub fn control() -> impl Strategy<Value = Control> {
 }
 
 fn resync_control() -> impl Strategy<Value = Control> {
-    let flags = any::<[bool; 2]>();
+    let flags = any::<[bool; 2]>;
     prop_oneof![
-        (any::<u64>(), any::<bool>()).prop_map(|(verdict, everything)| Control::Join {
+        (any::<u64>(), flags()).prop_map(|(verdict, [everything, urgent])| Control::Join {
             verdict,
-            everything
+            everything,
+            urgent,
         }),
         (reject(), any::<u32>()).prop_map(|(reject, after)| Control::JoinRefused(reject, after)),
-        (any::<u64>(), flags).prop_map(|(round, [everything, keep_aside])| {
+        (any::<u64>(), flags()).prop_map(|(round, [everything, keep_aside])| {
             Control::ResyncBegin {
                 round,
                 everything,

@@ -28,6 +28,8 @@ pub struct Acks {
     /// Since when each waits; `None` once acknowledged.
     slots: VecDeque<Option<Instant>>,
     waiting: usize,
+    /// Acknowledged by the peer while this node might not answer.
+    held: Vec<OpSeq>,
 }
 
 impl Acks {
@@ -65,23 +67,53 @@ impl Acks {
         AckOutcome::Complete
     }
 
+    /// As [`Self::acknowledge`], while this node may not answer.
+    pub fn hold(&mut self, seq: OpSeq, errno: i32) -> AckOutcome {
+        match self.acknowledge(seq, errno) {
+            AckOutcome::Complete => {
+                self.held.push(seq);
+                AckOutcome::Held
+            }
+            other => other,
+        }
+    }
+
+    /// This node may answer again: what it held.
+    pub fn release(&mut self) -> Vec<OpSeq> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// The number given last; zero before the first.
+    pub fn last(&self) -> OpSeq {
+        OpSeq((self.base + self.slots.len() as u64).saturating_sub(1))
+    }
+
+    /// Whether the peer has acknowledged every operation up to `seq`.
+    pub fn done_to(&self, seq: OpSeq) -> bool {
+        // What stands first is waiting, or there is nothing.
+        self.slots.is_empty() || self.base > seq.0
+    }
+
     /// Ends every wait: the caller has made sure that the peer no longer counts.
     pub fn drain(&mut self) -> Vec<OpSeq> {
         let base = self.base;
         let ended = (0u64..).zip(self.slots.iter()).filter(|(_, s)| s.is_some());
-        let ended = ended.map(|(i, _)| OpSeq(base + i)).collect();
+        let ended = ended.map(|(i, _)| OpSeq(base + i));
+        let mut ended: Vec<_> = ended.chain(self.held.drain(..)).collect();
+        ended.sort_unstable();
         self.base += self.slots.len() as u64;
         self.slots.clear();
         self.waiting = 0;
         ended
     }
 
+    /// Operations not answered yet.
     pub fn len(&self) -> usize {
-        self.waiting
+        self.waiting + self.held.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting == 0
+        self.len() == 0
     }
 
     /// Whether the oldest has waited longer than `limit`.
@@ -116,6 +148,25 @@ mod tests {
             "voided by the drain"
         );
         assert!(acks.issue(now) > s[3], "numbers are never reused");
+    }
+
+    #[test]
+    fn what_is_held_is_done_but_not_answered() {
+        let now = Instant::now();
+        let mut acks = Acks::default();
+        assert_eq!(acks.last(), OpSeq(0));
+        let s: Vec<_> = (0..3).map(|_| acks.issue(now)).collect();
+        assert_eq!(acks.last(), s[2]);
+        assert_eq!(acks.hold(s[0], 0), AckOutcome::Held);
+        assert!(acks.done_to(s[0]) && !acks.done_to(s[1]));
+        assert_eq!(acks.len(), 3);
+        assert_eq!(acks.hold(s[2], 0), AckOutcome::Held);
+        assert!(!acks.done_to(s[2]), "one before it is not done");
+        assert_eq!(acks.release(), vec![s[0], s[2]]);
+        assert_eq!(acks.hold(s[1], 0), AckOutcome::Held);
+        assert!(acks.done_to(s[2]) && !acks.is_empty());
+        assert_eq!(acks.drain(), vec![s[1]]);
+        assert!(acks.is_empty());
     }
 
     #[test]

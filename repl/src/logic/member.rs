@@ -1,148 +1,159 @@
 //! One node's part in the pair: its role, its session with the peer, and who must hold a write.
 //!
-//! Roles are taken by hand here (`prim`, `second`, `stop`). What the machine guards:
-//! * an operation counts as acknowledged only when every node of the recorded set holds it (I1);
-//! * the set shrinks durably before the next acknowledgement (I4) and grows only after both
-//!   replicas
-//!   were compared while writes stood still, source's record first, target's second (I5);
-//! * a replica that is known to be old, or was left in order, does not serve unasked (I3).
+//! What the machine guards:
+//! * an operation counts as acknowledged only when every node of the recorded set holds it (I1),
+//!   and only under the peer's lease (I13);
+//! * the set shrinks durably before the next acknowledgement (I4), and grows only after a resync,
+//!   source's record first, target's second (I5);
+//! * a node serves only if its record, and the peer or the witness, prove it current (I3);
+//! * both ends of a session act on the same verdict (I7).
 //!
-//! The driver feeds inputs in order and performs the outputs of each in order; `Persist`, `Gate`,
-//! `Flush` and `TakeDigest` answer with an input of their own. Handlers of inputs are in
-//! [`super::member`]'s children: `commands` (the operator), `join` (growing), `disk` and `session`.
+//! The driver feeds inputs in order and performs the outputs of each in order; see [`api`]. While
+//! the record is being written nothing else is decided: other inputs wait for
+//! [`Input::Persisted`], so that no step meets a record that is about to change.
+//!
+//! The children each hold one procedure of the design's table: [`session`] (the verdict),
+//! [`promote`], [`shrink`], [`join`] (the source's part of a rejoin) and [`target`], [`lease`],
+//! [`checkpoint`], [`leave`], [`swap`]; and [`disk`] (record and flush), [`commands`], [`tick`].
 
 mod api;
+mod checkpoint;
 mod commands;
 mod disk;
 mod join;
+mod lease;
+mod leave;
+mod phase;
+mod promote;
 mod session;
+mod shrink;
+mod swap;
+mod target;
 #[cfg(test)]
 mod tests;
+mod tick;
+mod told;
 
 pub use api::{
     Gate, Input, Isolation, MemberConfig, Output, Pressure, ResyncEvent, ResyncOrder, WitnessAnswer,
 };
 
 use super::acks::{AckOutcome, Acks};
-use super::record::{Record, Relation};
+use super::record::Record;
+use super::verdict::{Claim, Scope, Verdict, Witness, meet_with};
 use crate::control::{Readiness, Refusal, State};
 use crate::ids::{Id128, OpSeq};
 use crate::wire::Control;
+use checkpoint::Checkpoints;
+use join::Backoff;
+use lease::Lease;
+use phase::{FlushFor, Join, Leave, LeaveStep, Phase, Session, SwapStep, Then};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
-
-/// Where the node stands. Names of waits say what ends them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
-    Wait,
-    /// Record of a new epoch is being written; then Alone.
-    Starting {
-        token: u64,
-        record: Box<Record>,
-    },
-    Alone,
-    /// Record with both is being written here, then there.
-    Growing {
-        record: Box<Record>,
-        sent: bool,
-    },
-    Prim,
-    /// Writes stand still, the record without the peer is being written.
-    Shrinking {
-        record: Box<Record>,
-        heard: bool,
-    },
-    /// Asked to join, not in the set.
-    Following,
-    /// In the peer's new set, own record is being written after a flush.
-    Adopting {
-        record: Box<Record>,
-        flushed: bool,
-    },
-    Second,
-    /// Stale mark is being written.
-    Spoiling,
-    Leaving {
-        token: u64,
-        stage: Leave,
-        served: bool,
-    },
-    Gone,
-}
-
-/// Steps of a clean stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    Drain,
-    Flush,
-    Persist,
-    Tell,
-}
-
-#[derive(Clone, Debug)]
-struct Session {
-    peer_record: Record,
-    peer_state: State,
-}
 
 /// The machine. See the module's opening.
 #[derive(Debug)]
 pub struct Member {
-    local: String,
-    peer: String,
+    config: MemberConfig,
     boot: Id128,
-    stall_limit: Duration,
+    /// What is on disk. `lost` is set from the start where the boot says so.
     record: Record,
+    /// What is being written, and why.
+    writing: Option<(Record, Then)>,
+    /// Inputs that came meanwhile.
+    deferred: VecDeque<Input>,
+    /// The record could not be written: nothing is decided until the daemon starts again.
+    broken: bool,
     phase: Phase,
     since: Instant,
+    started: Instant,
     session: Option<Session>,
-    wants_second: bool,
-    /// Whose `second` command waits for the join.
-    second_token: Option<u64>,
+    /// What the peer said last of its record, in this session or an earlier one.
+    peer_last: Option<Record>,
+    join: Option<Join>,
+    backoff: Backoff,
+    lease: Lease,
+    checkpoints: Checkpoints,
+    flushes: BTreeMap<u64, FlushFor>,
+    /// Gates that are not reported to hold yet; only the last one counts.
+    gating: u32,
+    wish: Wish,
+    /// Whose `swap`, given here, waits for the serving peer.
+    swap_token: Option<u64>,
+    swap_since: Instant,
+    /// The record this follower takes over when it has flushed.
+    adopting: Option<Record>,
+    fenced: bool,
+    reachable: bool,
+    /// When the record was told to the witness last.
+    told_witness: Option<Instant>,
+    told_round: u64,
     reason: Option<Refusal>,
-    /// Power was lost since this node was in a set of two: its unflushed writes are gone. Judged
-    /// once, from the record found at the start; ended by a new epoch.
-    lost: bool,
-    /// Numbers comparisons and flushes, so that a late answer to an earlier one is known as such.
+    /// What degrades without blocking, by its code.
+    notes: BTreeMap<&'static str, Refusal>,
+    /// Numbers questions and orders, so that a late answer to an earlier one is known as such.
     round: u64,
-    /// The peer left and waits to hear that this node is flushed.
-    owes_leave: bool,
+    /// Operations in flight. The driver issues and drains; it acknowledges through
+    /// [`Member::acknowledge`].
     pub acks: Acks,
-    /// Two fresh random ids for this input.
-    fresh: [Id128; 2],
+    /// Two fresh random ids for this input, and how often the first was taken.
+    fresh: ([Id128; 2], u8),
     now: Instant,
     out: Vec<Output>,
+}
+
+/// Whether and how this node wants to follow its peer.
+#[derive(Debug, Default)]
+struct Wish {
+    follow: bool,
+    /// The command that waits for it.
+    token: Option<u64>,
+    everything: bool,
+    /// Without waiting for the peer's back-off.
+    urgent: bool,
+    /// Not asked again before.
+    again: Option<Instant>,
 }
 
 impl Member {
     /// A member with the record found on disk. Serves nothing until told.
     pub fn new(config: MemberConfig, (record, boot): (Record, Id128), now: Instant) -> Self {
-        let MemberConfig {
-            local,
-            peer,
-            stall_limit,
-            ..
-        } = config;
-        let two = record.set_has(&local) && record.set_has(&peer);
-        let lost = two && !record.clean && record.boot != boot;
+        let mut record = record;
+        let cut_off = record.epoch.is_some() && !record.clean && record.boot != boot;
+        record.lost |= cut_off && config.rules.lost_node;
         let mut member = Self {
-            lost,
-            local,
-            peer,
+            lease: Lease::new(&config, &record, now),
             boot,
-            stall_limit,
             record,
+            writing: None,
+            deferred: VecDeque::new(),
+            broken: false,
             phase: Phase::Wait,
             since: now,
+            started: now,
             session: None,
-            wants_second: false,
-            second_token: None,
+            peer_last: None,
+            join: None,
+            backoff: Backoff::default(),
+            checkpoints: Checkpoints::new(now),
+            flushes: BTreeMap::new(),
+            gating: 0,
+            wish: Wish::default(),
+            swap_token: None,
+            swap_since: now,
+            adopting: None,
+            fenced: false,
+            reachable: false,
+            told_witness: None,
+            told_round: 0,
             reason: None,
+            notes: BTreeMap::new(),
             round: 0,
-            owes_leave: false,
             acks: Acks::default(),
-            fresh: [Id128::default(); 2],
+            fresh: ([Id128::default(); 2], 0),
             now,
             out: Vec::new(),
+            config,
         };
         member.reason = Some(member.idle_reason());
         member
@@ -151,7 +162,23 @@ impl Member {
     /// Takes one input; `fresh` are two new random ids. Returns what to do, in order.
     pub fn handle(&mut self, now: Instant, fresh: [Id128; 2], input: Input) -> Vec<Output> {
         self.now = now;
-        self.fresh = fresh;
+        self.fresh = (fresh, 0);
+        match input {
+            Input::Persisted(result) => self.on_persisted(result),
+            input => self.deferred.push_back(input),
+        }
+        while self.writing.is_none() {
+            let Some(input) = self.deferred.pop_front() else {
+                break;
+            };
+            self.take(input);
+        }
+        // Time that passes while the record is written is seen with the next tick.
+        self.deferred.retain(|input| !matches!(input, Input::Tick));
+        std::mem::take(&mut self.out)
+    }
+
+    fn take(&mut self, input: Input) {
         match input {
             Input::SessionUp(hello) => self.on_session_up(*hello),
             Input::SessionDown(why) => self.on_session_down(&why),
@@ -159,35 +186,24 @@ impl Member {
             Input::Prim { token, force } => self.on_prim(token, force),
             Input::Second { token } => self.on_second(token),
             Input::Stop { token } => self.on_stop(token),
-            Input::Persisted(result) => self.on_persisted(result),
+            Input::Swap { token } => self.on_swap(token),
+            Input::Resync { token, everything } => self.on_resync(token, everything),
+            Input::Persisted(_) => {}
             Input::Gated => self.on_gated(),
             Input::Flushed(round, result) => self.on_flushed(round, result),
-            Input::PeerFailed { errno } => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                let why = format!("{} could not apply an operation: {error}", self.peer);
-                self.drop_peer("peer-failed", &why);
-            }
+            Input::Witness(round, answer) => self.on_witness(round, answer),
+            Input::ResyncEvent(round, event) => self.on_resync_event(round, event),
+            Input::TargetPrepared(round, result) => self.on_prepared(round, result),
+            Input::Generation(round, seq) => self.on_generation(round, seq),
+            Input::MarksDropped(round, result) => self.on_dropped(round, result),
+            Input::Pressure(pressure) => self.on_pressure(pressure),
+            Input::Reachable(answers) => self.reachable = answers,
+            Input::PeerFailed { errno } => self.on_peer_failed(errno),
             Input::ApplyFailed { what } => self.on_apply_failed(&what),
+            Input::LocalFailed { what } => self.on_local_failed(&what),
+            Input::Fenced => self.on_fenced(),
             Input::Tick => self.on_tick(),
-            _ => {}
         }
-        std::mem::take(&mut self.out)
-    }
-
-    /// Whether an operation that the peer acknowledged may be answered now (I13).
-    pub fn may_acknowledge(&self, _now: Instant) -> bool {
-        true
-    }
-
-    /// The peer answered an operation. [`AckOutcome::Held`]: keep it, [`Output::Complete`] or the
-    /// end of all waits answers it.
-    pub fn acknowledge(&mut self, _now: Instant, seq: OpSeq, errno: i32) -> AckOutcome {
-        self.acks.acknowledge(seq, errno)
-    }
-
-    /// Everything that blocks or degrades.
-    pub fn why(&self) -> Vec<Refusal> {
-        self.reason.iter().cloned().collect()
     }
 
     pub fn record(&self) -> &Record {
@@ -196,15 +212,13 @@ impl Member {
 
     /// State as the operator sees it.
     pub fn state(&self) -> State {
-        match self.phase {
-            Phase::Alone | Phase::Growing { .. } => State::Alone,
-            Phase::Shrinking { .. } => State::Alone,
-            Phase::Prim => State::Prim,
-            Phase::Second => State::Second,
-            Phase::Wait | Phase::Starting { .. } | Phase::Spoiling => State::Wait,
-            Phase::Following | Phase::Adopting { .. } => State::Second,
-            Phase::Leaving { served: true, .. } => State::Prim,
-            Phase::Leaving { .. } => State::Second,
+        match &self.phase {
+            Phase::Alone | Phase::Growing { .. } | Phase::Shrink(_) => State::Alone,
+            Phase::Prim | Phase::Swap(_) => State::Prim,
+            Phase::Second | Phase::Follow(_) => State::Second,
+            Phase::Wait | Phase::Promote(_) => State::Wait,
+            Phase::Leave(leave) if leave.served => State::Prim,
+            Phase::Leave(_) => State::Second,
             Phase::Gone => State::Stop,
         }
     }
@@ -212,7 +226,7 @@ impl Member {
     pub fn readiness(&self) -> Readiness {
         match self.phase {
             Phase::Alone | Phase::Prim | Phase::Second => Readiness::Ready,
-            Phase::Wait if !self.wants_second || self.reason.is_some() => Readiness::NotReady,
+            Phase::Wait if !self.wish.follow || self.reason.is_some() => Readiness::NotReady,
             Phase::Gone => Readiness::NotReady,
             _ => Readiness::Transient,
         }
@@ -223,28 +237,45 @@ impl Member {
         self.reason.as_ref()
     }
 
+    /// Everything that blocks or degrades, the most important first (I12).
+    pub fn why(&self) -> Vec<Refusal> {
+        self.reason
+            .iter()
+            .chain(self.notes.values())
+            .cloned()
+            .collect()
+    }
+
     pub fn peer_state(&self) -> Option<State> {
         self.session.as_ref().map(|s| s.peer_state)
     }
 
+    /// What both ends of the session agreed on, if they did.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        let session = self.session.as_ref().filter(|s| s.met)?;
+        session.verdict.as_ref()
+    }
+
     /// Whether operations of the peer may be applied now.
     pub fn applies(&self) -> bool {
-        match self.phase {
-            Phase::Following | Phase::Adopting { .. } | Phase::Second => true,
-            // A leaving follower does its part until it has said so.
-            Phase::Leaving { served, .. } => !served,
+        match &self.phase {
+            Phase::Second => true,
+            // The growth comes in the same stream as the operations behind it.
+            Phase::Follow(follow) => *follow != phase::Follow::Asked,
+            // A leaving follower does its part until its last flush.
+            Phase::Leave(leave) => {
+                !leave.served && matches!(leave.step, LeaveStep::Drain | LeaveStep::Flush)
+            }
+            Phase::Swap(swap) => swap.step == SwapStep::Tell,
             _ => false,
         }
     }
 
+    /// Acknowledges changes, or holds them until it may.
     fn serves(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Alone
-                | Phase::Growing { .. }
-                | Phase::Prim
-                | Phase::Shrinking { .. }
-                | Phase::Starting { .. }
+            Phase::Alone | Phase::Growing { .. } | Phase::Prim | Phase::Shrink(_)
         )
     }
 
@@ -252,66 +283,94 @@ impl Member {
         let before = self.state();
         self.phase = phase;
         self.since = self.now;
-        let state = self.state();
-        if state != before && self.session.is_some() {
+        if self.state() != before {
+            self.send_state();
+        }
+    }
+
+    /// News for the peer, once both have met.
+    fn send_state(&mut self) {
+        if self.session.as_ref().is_some_and(|s| s.said.is_some()) {
             let record = Box::new(self.record.clone());
-            self.out.push(Output::Send(Control::State(state, record)));
+            self.send(Control::State(self.state(), record));
         }
     }
 
-    fn persist(&mut self, mut record: Record) {
-        record.boot = self.boot;
-        self.out.push(Output::Persist(Box::new(record)));
+    fn send(&mut self, control: Control) {
+        self.out.push(Output::Send(control));
     }
 
-    fn flush(&mut self) {
-        self.round += 1;
-        self.out.push(Output::Flush(self.round));
-    }
-
-    /// Ends the wait of a `second` command that will not come to its end.
-    fn fail_second(&mut self) {
-        if let Some(token) = self.second_token.take() {
-            let reason = self.reason.clone().unwrap_or_else(|| self.idle_reason());
-            self.resolve(token, Err(reason));
-        }
-    }
-
-    fn relation(&self) -> Option<Relation> {
-        self.session
-            .as_ref()
-            .map(|s| self.record.relation(&s.peer_record))
+    fn gate(&mut self, gate: Gate) {
+        self.gating += 1;
+        self.out.push(Output::Gate(gate));
     }
 
     fn resolve(&mut self, token: u64, result: Result<(), Refusal>) {
         self.out.push(Output::Resolve { token, result });
     }
 
-    /// What a waiting node tells the operator.
-    fn idle_reason(&self) -> Refusal {
-        let record = &self.record;
-        if record.stale {
-            Refusal::new(
-                "stale",
-                "this replica is known to lack acknowledged writes",
-                format!("start {} and follow it with `tandem second`", self.peer),
-            )
-        } else if record.epoch.is_none() {
-            Refusal::new(
-                "never-synchronised",
-                "the replicas were never synchronised",
-                "run `tandem prim` on the node with the good data, `tandem second` on the other",
-            )
-        } else {
-            Refusal::new(
-                "no-role",
-                "the node was not told whether to serve",
-                "run `tandem prim` here to serve, or `tandem second` to follow the peer",
-            )
-        }
+    fn next_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
+    }
+
+    /// A new random id: the input's own, or made different from it by a count.
+    fn new_id(&mut self) -> Id128 {
+        let (ids, taken) = &mut self.fresh;
+        let mut id = ids[0];
+        id.0[15] ^= *taken;
+        *taken += 1;
+        id
     }
 
     fn two_in_set(&self) -> bool {
-        self.record.set_has(&self.local) && self.record.set_has(&self.peer)
+        self.record.set_has(&self.config.local) && self.record.set_has(&self.config.peer)
     }
+
+    fn both(&self) -> Vec<String> {
+        vec![self.config.local.clone(), self.config.peer.clone()]
+    }
+
+    fn met(&self) -> bool {
+        self.session.as_ref().is_some_and(|s| s.met)
+    }
+
+    /// The verdict of what both are now, as far as this node knows.
+    fn verdict_now(&self) -> Option<Verdict> {
+        let session = self.session.as_ref().filter(|s| s.met)?;
+        let me = Claim {
+            node: &self.config.local,
+            record: &self.record,
+            serving: self.serves(),
+        };
+        let peer = Claim {
+            node: &self.config.peer,
+            record: &session.peer_record,
+            serving: is_serving(session.peer_state),
+        };
+        Some(meet_with(&self.config.rules, &me, &peer))
+    }
+
+    fn peer_serves(&self) -> bool {
+        self.peer_state().is_some_and(is_serving)
+    }
+
+    /// The peer said that it is durably stale, in the epoch this node is in (I3).
+    fn peer_is_stale(&self) -> bool {
+        let last = self.peer_last.as_ref();
+        last.is_some_and(|r| r.stale && r.epoch_id() == self.record.epoch_id())
+    }
+}
+
+fn is_serving(state: State) -> bool {
+    matches!(state, State::Alone | State::Prim)
+}
+
+/// A text for the peer, cut to what a message may carry.
+fn bounded(text: &str) -> String {
+    const LIMIT: usize = 1000;
+    if text.len() <= LIMIT {
+        return text.to_string();
+    }
+    text.chars().take(LIMIT / 4).chain("…".chars()).collect()
 }

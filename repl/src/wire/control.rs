@@ -62,10 +62,11 @@ pub enum Control {
     /// Answer to `ToldStale` with that `new`.
     Told(Id128, Result<(), Reject>),
     /// The sender wants to follow the receiver, which serves. With its verdict of both records;
-    /// `everything`: the operator wants all compared.
+    /// `everything`: the operator wants all compared; `urgent`: and now.
     Join {
         verdict: u64,
         everything: bool,
+        urgent: bool,
     },
     /// Not now; ask again after so many milliseconds, or 0: not before something changed.
     JoinRefused(Reject, u32),

@@ -1,232 +1,140 @@
-//! What the operator may ask of a node, and when it is refused.
+//! What the operator may ask of a node that follows, and what a waiting node says.
 
-use super::super::record::Relation;
-use super::{Gate, Leave, Member, Output, Phase};
-use crate::control::{Refusal, State};
-use crate::wire::Control;
+use super::phase::{Follow, Phase, Then};
+use super::promote::moving;
+use super::{Member, Output};
+use crate::control::Refusal;
+use crate::logic::verdict::Rule;
 
 impl Member {
-    pub(super) fn on_prim(&mut self, token: u64, force: bool) {
-        if self.serves() {
-            return self.resolve(token, Ok(()));
-        }
-        if let Err(refusal) = self.may_serve(force) {
-            return self.resolve(token, Err(refusal));
-        }
-        self.wants_second = false;
-        self.reason = None;
-        let alone_already = self.record.set_size() == 1 && self.record.set_has(&self.local);
-        let record = if alone_already && !self.record.stale && !self.record.left {
-            let mut same = self.record.clone();
-            same.clean = false;
-            same.served = true;
-            same
-        } else {
-            self.record
-                .next_epoch(self.fresh[0], self.fresh[1], vec![self.local.clone()])
-        };
-        self.enter(Phase::Starting {
-            token,
-            record: Box::new(record.clone()),
-        });
-        self.persist(record);
-    }
-
-    /// Rules W1, W5, W6 and V1–V9 as far as a node led by hand needs them.
-    fn may_serve(&self, force: bool) -> Result<(), Refusal> {
-        if !matches!(self.phase, Phase::Wait) {
-            let state = self.state();
-            return Err(Refusal::new(
-                "busy",
-                format!("the node is {state:?} and its peer serves, or it is about to stop"),
-                format!(
-                    "stop the serving node first (`tandem stop` on {})",
-                    self.peer
-                ),
-            ));
-        }
-        if let Some(State::Prim | State::Alone) = self.peer_state() {
-            return Err(Refusal::new(
-                "peer-serves",
-                format!("{} serves", self.peer),
-                format!("run `tandem stop` on {} first", self.peer),
-            ));
-        }
-        if force {
-            return Ok(());
-        }
-        if self.record.stale || self.relation() == Some(Relation::PeerNewer) {
-            return Err(Refusal::new(
-                "stale",
-                format!(
-                    "{} holds acknowledged writes that this replica lacks",
-                    self.peer
-                ),
-                format!(
-                    "run `tandem prim` on {}; `tandem prim --force` here gives those writes up",
-                    self.peer
-                ),
-            ));
-        }
-        match self.relation() {
-            Some(Relation::LocalFresh) => Err(Refusal::new(
-                "fresh",
-                format!("this node never held the data, {} does", self.peer),
-                format!(
-                    "run `tandem prim` on {} and `tandem second` here",
-                    self.peer
-                ),
-            )),
-            None if self.lost => Err(Refusal::new(
-                "lost",
-                format!("power was lost here while {} was in the set", self.peer),
-                format!(
-                    "start {}; `tandem prim --force` serves what is here",
-                    self.peer
-                ),
-            )),
-            None if self.record.left => Err(Refusal::new(
-                "left",
-                format!("this node left in order while {} went on", self.peer),
-                format!(
-                    "start {}; `tandem prim --force` serves without it",
-                    self.peer
-                ),
-            )),
-            Some(Relation::Foreign) => Err(Refusal::new(
-                "foreign",
-                format!("the replica on {} belongs to another volume", self.peer),
-                "check that the two nodes belong together",
-            )),
-            Some(Relation::Diverged) => Err(Refusal::new(
-                "diverged",
-                "both replicas were written apart from each other",
-                "choose the replica to keep and run `tandem prim --force` on it",
-            )),
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn on_second(&mut self, token: u64) {
         if self.serves() {
             let refusal = Refusal::new(
                 "serves",
                 "this node serves",
-                "stop it first (`tandem stop`), start it again, then `tandem second`",
+                "run `tandem swap`, or stop it and start it again",
             );
             return self.resolve(token, Err(refusal));
+        }
+        if self.broken {
+            return self.resolve_broken(token);
         }
         match self.phase {
             Phase::Second => self.resolve(token, Ok(())),
             Phase::Wait => {
-                self.wants_second = true;
-                self.reason = None;
-                if let Some(old) = self.second_token.replace(token) {
-                    self.resolve(old, Ok(()));
+                let waits = self.wish.follow;
+                self.follow_at(token);
+                if !waits {
+                    self.reason = None;
                 }
                 self.try_join();
-                if matches!(self.phase, Phase::Wait)
-                    && let Some(token) = self.second_token.take()
-                {
-                    self.resolve(token, Ok(()));
-                }
+                self.resolve_if_idle();
             }
-            _ => {
-                if let Some(old) = self.second_token.replace(token) {
-                    self.resolve(old, Ok(()));
-                }
-            }
+            Phase::Follow(_) => self.follow_at(token),
+            _ => self.resolve(token, Err(moving())),
         }
     }
 
-    pub(super) fn on_stop(&mut self, token: u64) {
-        if let Some(waiting) = self.second_token.take() {
-            let refusal = Refusal::new("stopping", "the node was told to stop", "start it again");
-            self.resolve(waiting, Err(refusal));
+    /// Rejoin now; where both were written apart, as the one whose changes are set aside.
+    pub(super) fn on_resync(&mut self, token: u64, everything: bool) {
+        if self.broken {
+            return self.resolve_broken(token);
         }
-        let served = self.serves();
+        let apart = self.verdict_now();
+        let apart = apart.is_some_and(|v| v.rule == Rule::V7 && v.source().is_none());
         match self.phase {
-            Phase::Wait | Phase::Following | Phase::Spoiling | Phase::Gone => {
-                self.phase = Phase::Gone;
-                self.out
-                    .push(Output::CloseSession("stopped by the operator".into()));
-                self.resolve(token, Ok(()));
-                self.out.push(Output::Exit);
+            Phase::Alone | Phase::Wait if apart => {
+                self.wish_now(everything);
+                self.follow_at(token);
+                self.superseded();
             }
-            Phase::Alone | Phase::Prim | Phase::Second => {
-                self.enter(Phase::Leaving {
-                    token,
-                    stage: Leave::Drain,
-                    served,
-                });
-                self.out.push(Output::Gate(if served {
-                    Gate::Frozen
-                } else {
-                    Gate::ReadOnly
-                }));
+            Phase::Wait | Phase::Follow(Follow::Asked) => {
+                self.wish_now(everything);
+                self.follow_at(token);
+                self.try_join();
+                self.resolve_if_idle();
             }
+            Phase::Second if everything => {
+                // It leaves the set and comes back with everything compared.
+                self.wish_now(true);
+                let why = "everything is to be compared";
+                self.out.push(Output::CloseSession(why.into()));
+                self.lose_session("resync", why);
+                self.follow_at(token);
+                let mut record = self.record.clone();
+                record.stale = true;
+                record.clean = false;
+                self.persist(record, Then::Stale);
+            }
+            Phase::Second | Phase::Follow(_) if !everything => self.follow_or_done(token),
             _ => {
                 let refusal = Refusal::new(
-                    "moving",
-                    "the node is changing its set",
-                    "repeat the command in a moment",
+                    "serves",
+                    "this node serves, or is changing its role",
+                    "run the command on the node that follows",
                 );
                 self.resolve(token, Err(refusal));
             }
         }
     }
 
-    /// Goes on with a clean stop: drained, flushed, recorded, told.
-    pub(super) fn step_leave(&mut self) {
-        let Phase::Leaving {
-            token,
-            stage,
-            served,
-        } = self.phase
-        else {
-            return;
-        };
-        match stage {
-            Leave::Drain if self.acks.is_empty() => {
-                self.phase = Phase::Leaving {
-                    token,
-                    stage: Leave::Flush,
-                    served,
-                };
-                self.flush();
-            }
-            Leave::Drain => {}
-            Leave::Flush => {
-                self.phase = Phase::Leaving {
-                    token,
-                    stage: Leave::Persist,
-                    served,
-                };
-                let mut record = self.record.clone();
-                record.clean = true;
-                record.left = self.two_in_set();
-                record.served = served;
-                self.record = record.clone();
-                self.persist(record);
-            }
-            Leave::Persist if self.session.is_some() && self.two_in_set() => {
-                self.phase = Phase::Leaving {
-                    token,
-                    stage: Leave::Tell,
-                    served,
-                };
-                let record = Box::new(self.record.clone());
-                self.out.push(Output::Send(Control::Leave(record)));
-            }
-            Leave::Persist | Leave::Tell => {
-                self.phase = Phase::Gone;
-                self.out.push(Output::Gate(Gate::ReadOnly));
-                self.out.push(Output::CompleteAll);
-                self.out
-                    .push(Output::CloseSession("stopped by the operator".into()));
-                self.resolve(token, Ok(()));
-                self.out.push(Output::Exit);
-            }
+    fn follow_or_done(&mut self, token: u64) {
+        if self.phase == Phase::Second {
+            self.resolve(token, Ok(()));
+        } else {
+            self.follow_at(token);
+        }
+    }
+
+    fn wish_now(&mut self, everything: bool) {
+        self.wish.everything |= everything;
+        self.wish.urgent = true;
+        self.wish.again = None;
+    }
+
+    fn follow_at(&mut self, token: u64) {
+        self.wish.follow = true;
+        if let Some(old) = self.wish.token.replace(token) {
+            self.resolve(old, Ok(()));
+        }
+    }
+
+    /// There is nothing to wait for yet: the wish is noted.
+    fn resolve_if_idle(&mut self) {
+        if self.phase == Phase::Wait
+            && let Some(token) = self.wish.token.take()
+        {
+            self.resolve(token, Ok(()));
+        }
+    }
+
+    fn resolve_broken(&mut self, token: u64) {
+        let refusal = self.reason.clone().unwrap_or_else(moving);
+        self.resolve(token, Err(refusal));
+    }
+
+    /// What a waiting node tells the operator.
+    pub(super) fn idle_reason(&self) -> Refusal {
+        let record = &self.record;
+        let peer = &self.config.peer;
+        if record.stale {
+            Refusal::new(
+                "stale",
+                "this replica is known to lack acknowledged writes, or may",
+                format!("start {peer} and follow it with `tandem second`"),
+            )
+        } else if record.epoch.is_none() {
+            Refusal::new(
+                "never-synchronised",
+                "the replicas were never synchronised",
+                "run `tandem prim` on the node with the good data, `tandem second` on the other",
+            )
+        } else {
+            Refusal::new(
+                "no-role",
+                "the node was not told whether to serve",
+                "run `tandem prim` here to serve, or `tandem second` to follow the peer",
+            )
         }
     }
 }

@@ -1,186 +1,214 @@
-//! Answers of the disk: the record is durable, or not; what was applied is flushed, or not.
+//! The record and the disk: what is written and why, what its durability allows, and what happens
+//! when it cannot be written or what was applied cannot be flushed.
 
-use super::{Gate, Leave, Member, Output, Phase};
+use super::phase::{FlushFor, Follow, LeaveStep, Phase, Then};
+use super::{Gate, Member, Output};
 use crate::control::Refusal;
+use crate::logic::record::Record;
 use crate::wire::Control;
 
 impl Member {
+    /// Writes the record; nothing else is decided until it is durable, then `then`.
+    pub(super) fn persist(&mut self, mut record: Record, then: Then) {
+        debug_assert!(self.writing.is_none(), "one record at a time");
+        record.boot = self.boot;
+        self.writing = Some((record.clone(), then));
+        self.out.push(Output::Persist(Box::new(record)));
+    }
+
     pub(super) fn on_persisted(&mut self, result: Result<(), String>) {
+        let Some((record, then)) = self.writing.take() else {
+            return;
+        };
         if let Err(why) = result {
             return self.on_disk_failed(&why);
         }
-        match self.phase.clone() {
-            Phase::Starting { token, record } => {
-                self.lost = false;
-                self.record = *record;
-                self.enter(Phase::Alone);
-                self.out.push(Output::Gate(Gate::Alone));
-                self.resolve(token, Ok(()));
-            }
-            Phase::Growing {
-                record,
-                sent: false,
-            } => {
-                self.record = (*record).clone();
-                self.phase = Phase::Growing {
-                    record: record.clone(),
-                    sent: true,
-                };
-                if self.session.is_some() {
-                    self.out.push(Output::Send(Control::Grow {
-                        record,
-                        position: crate::ids::OpSeq(0),
-                    }));
-                } else {
-                    self.shrink("peer-lost", "lost while it was taken in");
-                }
-            }
-            Phase::Shrinking { record, heard } => {
-                self.record = *record;
-                self.out.push(Output::CompleteAll);
-                if heard && self.session.is_some() {
-                    self.out.push(Output::Send(Control::LeaveHeard));
-                }
-                self.enter(Phase::Alone);
-                self.out.push(Output::Gate(Gate::Alone));
-            }
-            Phase::Adopting {
-                record,
-                flushed: true,
-            } => {
-                self.record = *record;
-                self.lost = false;
-                self.reason = None;
-                self.enter(Phase::Second);
-                if let Some(epoch) = &self.record.epoch {
-                    self.out.push(Output::Send(Control::Grown(epoch.id)));
-                }
-                if let Some(token) = self.second_token.take() {
-                    self.resolve(token, Ok(()));
-                }
-            }
-            Phase::Spoiling => {
-                self.enter(Phase::Wait);
-                if self
-                    .reason
-                    .as_ref()
-                    .is_none_or(|r| r.code != "apply-failed")
-                {
-                    self.reason = Some(self.idle_reason());
-                }
-                self.try_join();
-            }
-            Phase::Leaving {
-                stage: Leave::Persist,
-                ..
-            } => self.step_leave(),
-            _ => {}
+        let news = record != self.record;
+        self.record = record;
+        if news && self.met() && !matches!(then, Then::SwappedOut | Then::Left) {
+            self.send_state();
+        }
+        match then {
+            Then::Voided => self.say(),
+            Then::Listed => self.judge(),
+            Then::Intent => self.intent_written(),
+            Then::Promoted => self.promoted(),
+            Then::Shrunk => self.shrunk(),
+            Then::Inherited => self.inherited(),
+            Then::Stale => self.stale_written(),
+            Then::Told(new) => self.told_written(new),
+            Then::TargetStale { round, keep_aside } => self.prepare(round, keep_aside),
+            Then::Grown { frozen } => self.grown_written(frozen),
+            Then::Adopted => self.adopted(),
+            Then::Left => self.left_written(),
+            Then::LeftStale => self.leave_gone(),
+            Then::SwappedOut => self.swapped_out(),
+            Then::SwappedIn => self.swapped_in(),
         }
     }
 
-    /// The record cannot be written: nothing that needs it may happen, so this node stops serving.
+    /// This replica is not good: it waits for a resync, and says why.
+    fn stale_written(&mut self) {
+        if !matches!(self.phase, Phase::Wait) {
+            self.stop_following("");
+        }
+        let told = |r: &Refusal| r.code.ends_with("-failed") || r.code == "local-disk";
+        if !self.reason.as_ref().is_some_and(told) {
+            self.reason = Some(self.idle_reason());
+        }
+        self.fail_follow_if_failed();
+        if self.met() {
+            self.apply_verdict();
+        }
+    }
+
+    fn fail_follow_if_failed(&mut self) {
+        let failed = self
+            .reason
+            .as_ref()
+            .is_some_and(|r| r.code.ends_with("-failed"));
+        if failed {
+            self.fail_follow();
+        }
+    }
+
+    /// The record cannot be written, and what is on disk is not known: nothing that needs it may
+    /// happen, so this node serves nothing until it starts again.
     fn on_disk_failed(&mut self, why: &str) {
         let refusal = Refusal::new(
             "state-directory",
             format!("the record could not be written: {why}"),
             "repair the state directory and start the module again",
         );
-        if let Phase::Starting { token, .. } | Phase::Leaving { token, .. } = self.phase {
+        self.broken = true;
+        let token = match &self.phase {
+            Phase::Promote(promote) => Some(promote.token),
+            Phase::Leave(leave) => Some(leave.token),
+            Phase::Swap(swap) => swap.token,
+            Phase::Shrink(shrink) => shrink.stop,
+            _ => None,
+        };
+        for token in [token, self.swap_token.take()].into_iter().flatten() {
             self.resolve(token, Err(refusal.clone()));
         }
-        self.wants_second = false;
-        self.out.push(Output::Gate(Gate::ReadOnly));
+        self.abort_join("the record could not be written");
+        self.abort_checkpoint();
+        self.gate(Gate::ReadOnly);
         self.out.push(Output::FailAll);
-        self.out.push(Output::CloseSession(
-            "the record could not be written".into(),
-        ));
+        let why = "the record could not be written".into();
+        self.out.push(Output::CloseSession(why));
         self.session = None;
-        self.enter(Phase::Wait);
         self.reason = Some(refusal);
+        self.fail_follow();
+        self.wish.follow = false;
+        self.stop_following("");
     }
 
-    pub(super) fn on_gated(&mut self) {
-        if let Phase::Leaving {
-            stage: Leave::Drain,
-            ..
-        } = self.phase
-        {
-            self.step_leave();
-        }
+    pub(super) fn flush(&mut self, purpose: FlushFor) -> u64 {
+        let round = self.next_round();
+        self.flushes.insert(round, purpose);
+        self.out.push(Output::Flush(round));
+        round
     }
 
     pub(super) fn on_flushed(&mut self, round: u64, result: Result<(), String>) {
-        if round != self.round {
+        let Some(purpose) = self.flushes.remove(&round) else {
             return;
-        }
-        if let Err(why) = result {
-            return self.on_flush_failed(&why);
-        }
-        if std::mem::take(&mut self.owes_leave) {
-            self.out.push(Output::Send(Control::LeaveHeard));
-        }
-        match self.phase.clone() {
-            Phase::Adopting {
-                record,
-                flushed: false,
-            } => {
-                self.phase = Phase::Adopting {
-                    record: record.clone(),
-                    flushed: true,
-                };
-                self.persist(*record);
+        };
+        match (purpose, result) {
+            (FlushFor::Peer(number), result) => self.flushed_for_peer(number, result),
+            (FlushFor::Alone | FlushFor::Checkpoint, Err(why)) => {
+                self.on_local_failed(&format!("flush: {why}"));
             }
-            Phase::Leaving {
-                stage: Leave::Flush,
-                ..
-            } => self.step_leave(),
-            _ => {}
+            (FlushFor::Alone, Ok(())) => {}
+            (FlushFor::Checkpoint, Ok(())) => self.checkpoint_flushed(),
+            (FlushFor::Adopt, Ok(())) => self.adopt_flushed(),
+            (FlushFor::Adopt, Err(why)) => self.spoil("flush-failed", &format!("flush: {why}")),
+            (FlushFor::Leave, Ok(())) => self.leave_flushed(),
+            (FlushFor::Leave, Err(why)) => self.leave_flush_failed(&why),
         }
-    }
-
-    /// What was applied cannot be brought to the disk: a stop goes back to where it was, a
-    /// follower's replica is not good.
-    fn on_flush_failed(&mut self, why: &str) {
-        self.owes_leave = false;
-        let Phase::Leaving { token, served, .. } = self.phase else {
-            return self.spoil(&format!("flush: {why}"));
-        };
-        let refusal = Refusal::new(
-            "flush-failed",
-            format!("what was written could not be brought to the disk: {why}"),
-            "mend the disk and repeat the command",
-        );
-        self.resolve(token, Err(refusal));
-        let (phase, gate) = match (served, self.two_in_set()) {
-            (true, true) => (Phase::Prim, Gate::Replicated),
-            (true, false) => (Phase::Alone, Gate::Alone),
-            (false, _) => (Phase::Second, Gate::ReadOnly),
-        };
-        self.enter(phase);
-        self.out.push(Output::Gate(gate));
     }
 
     /// What the peer did could not be done here: this replica is not good until it is resynced.
     pub(super) fn on_apply_failed(&mut self, what: &str) {
         if self.applies() {
-            self.spoil(what);
+            let what = format!("an operation of {} failed here: {what}", self.config.peer);
+            self.spoil("apply-failed", &what);
         }
     }
 
-    fn spoil(&mut self, what: &str) {
-        if self.serves() || matches!(self.phase, Phase::Gone | Phase::Leaving { .. }) {
+    /// This following node's replica is not good. It asks to be resynced again, in time.
+    pub(super) fn spoil(&mut self, code: &str, what: &str) {
+        if self.serves() || matches!(self.phase, Phase::Gone | Phase::Promote(_)) {
             return;
         }
-        self.wants_second = false;
-        self.record.stale = true;
-        let record = self.record.clone();
-        self.enter(Phase::Spoiling);
+        if let Phase::Leave(leave) = &self.phase {
+            if leave.step == LeaveStep::Tell {
+                return;
+            }
+            let token = leave.token;
+            let refusal = Refusal::new(code, what, "mend the cause and repeat the command");
+            self.resolve(token, Err(refusal));
+        }
+        if let Phase::Swap(_) = &self.phase {
+            self.fail_swap(code, what);
+        }
+        if let Phase::Follow(Follow::Preparing { round } | Follow::Target { round }) = self.phase {
+            self.out.push(Output::EndTarget { round });
+            self.send(Control::TargetReady(round, Err(super::bounded(what))));
+        }
         self.reason = Some(Refusal::new(
-            "apply-failed",
-            format!("an operation of {} failed here: {what}", self.peer),
-            "mend the cause, then make the replica equal and run `tandem second`",
+            code,
+            what,
+            "mend the cause; the node asks to be taken in again by itself",
         ));
-        self.fail_second();
-        self.persist(record);
+        self.phase = Phase::Wait;
+        self.since = self.now;
+        let mut record = self.record.clone();
+        record.stale = true;
+        record.clean = false;
+        self.persist(record, Then::Stale);
+    }
+
+    /// What this node serves could not be brought to its disk. With a current follower it hands
+    /// over: it calls itself stale durably, so that the follower is provably the newest (I3).
+    pub(super) fn on_local_failed(&mut self, what: &str) {
+        let note = Refusal::new(
+            "local-disk",
+            format!("this node could not bring data to its disk: {what}"),
+            "mend the disk; then let this replica be made anew with `tandem resync --everything`",
+        );
+        match &self.phase {
+            Phase::Prim => {
+                self.abort_checkpoint();
+                self.gate(Gate::ReadOnly);
+                self.out.push(Output::FailAll);
+                self.reason = Some(note);
+                self.phase = Phase::Wait;
+                self.since = self.now;
+                let mut record = self.record.clone();
+                record.stale = true;
+                record.clean = false;
+                self.persist(record, Then::Stale);
+            }
+            Phase::Second | Phase::Follow(_) => self.spoil("flush-failed", what),
+            // Nothing better is known: it goes on, and says so.
+            _ => {
+                self.notes.insert("local-disk", note);
+            }
+        }
+    }
+
+    pub(super) fn on_gated(&mut self) {
+        self.gating = self.gating.saturating_sub(1);
+        if self.gating > 0 {
+            return;
+        }
+        match &self.phase {
+            Phase::Leave(_) => self.leave_step(),
+            Phase::Swap(_) => self.swap_step(),
+            Phase::Alone => self.join_frozen(),
+            _ => {}
+        }
     }
 }

@@ -1,225 +1,371 @@
-//! Sessions that come and go, what their ends mean, and time.
+//! Sessions: how one begins with the verdict, what news in it mean, and how it ends.
+//!
+//! Beginning: own open intents are given up durably, then both say what they are (`Meet`), list
+//! what the other gave up, make the verdict of the two claims, and tell each other its number.
+//! Only equal verdicts let them go on (I7).
 
-use super::super::record::Relation;
-use super::{Gate, Leave, Member, Output, Phase, Session};
+use super::phase::{
+    FlushFor, Follow, LeaveStep, Phase, PromoteStep, Session, SwapStep, Then, Told,
+};
+use super::{Claim, Gate, Member, Output, Witness, is_serving, meet_with};
 use crate::control::{Refusal, State};
-use crate::wire::{Control, Hello};
+use crate::logic::record::Record;
+use crate::logic::verdict::Rule;
+use crate::wire::{Control, Hello, Meet};
 
 impl Member {
     pub(super) fn on_session_up(&mut self, hello: Hello) {
+        if self.session.is_some() {
+            self.lose_session("peer-lost", "the peer began a new session");
+        }
+        if self.broken || self.phase == Phase::Gone {
+            let why = "the record could not be written".into();
+            return self.out.push(Output::CloseSession(why));
+        }
+        self.fenced = false;
         self.session = Some(Session {
             peer_record: hello.record,
             peer_state: hello.state,
+            said: None,
+            heard: None,
+            verdict: None,
+            theirs: None,
+            met: false,
         });
+        if let Phase::Promote(promote) = &mut self.phase {
+            // Whatever was asked is void: the peer itself can be asked now.
+            promote.step = PromoteStep::Meeting;
+            self.since = self.now;
+        }
+        if let Phase::Shrink(shrink) = &mut self.phase {
+            shrink.asked = false;
+            if self.config.rules.void_intents {
+                // A late answer is void.
+                shrink.ask.round = 0;
+                shrink.ask.witness = Witness::NotAsked;
+            }
+        }
+        if matches!(self.phase, Phase::Leave(_)) {
+            return;
+        }
+        if self.config.rules.void_intents && self.record.intent.is_some() {
+            let mut record = self.record.clone();
+            record.give_up_intent();
+            self.persist(record, Then::Voided);
+        } else {
+            self.say();
+        }
+    }
+
+    /// Tells the peer what this node is.
+    pub(super) fn say(&mut self) {
+        let meet = Meet {
+            record: self.record.clone(),
+            serving: self.serves(),
+            state: self.state(),
+        };
+        if let Some(session) = &mut self.session {
+            session.said = Some((meet.record.clone(), meet.serving));
+            self.send(Control::Meet(Box::new(meet)));
+        }
         self.judge();
     }
 
-    /// What the peer's record says about this replica, at every greeting and every news.
-    fn judge(&mut self) {
-        if let Phase::Leaving { stage, .. } = self.phase {
-            // The peer has gone on without this node already: nothing more to wait for.
-            if self.relation() == Some(Relation::PeerNewer) && stage == Leave::Tell {
-                self.step_leave();
+    fn on_meet(&mut self, meet: Meet) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let void = meet.record.void.clone();
+        session.peer_record = meet.record.clone();
+        session.peer_state = meet.state;
+        session.heard = Some((meet.record.clone(), meet.serving));
+        self.peer_last = Some(meet.record);
+        let mut record = self.record.clone();
+        if self.config.rules.void_intents && record.list_void(&void) {
+            self.persist(record, Then::Listed);
+        } else {
+            self.judge();
+        }
+    }
+
+    /// Makes the verdict when both have spoken.
+    pub(super) fn judge(&mut self) {
+        let Some(session) = &self.session else { return };
+        let (Some(said), Some(heard)) = (&session.said, &session.heard) else {
+            return;
+        };
+        let me = Claim {
+            node: &self.config.local,
+            record: &said.0,
+            serving: said.1,
+        };
+        let peer = Claim {
+            node: &self.config.peer,
+            record: &heard.0,
+            serving: heard.1,
+        };
+        let verdict = meet_with(&self.config.rules, &me, &peer);
+        self.send(Control::Verdict(verdict.digest(), verdict.rule.to_string()));
+        if let Some(session) = &mut self.session {
+            session.verdict = Some(verdict);
+        }
+        self.compare();
+    }
+
+    /// Goes on when both verdicts are known and equal.
+    fn compare(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let (Some(mine), Some((digest, rule))) = (&session.verdict, &session.theirs) else {
+            return;
+        };
+        if mine.digest() != *digest {
+            let reason = format!(
+                "{} and {} judge their records differently: by {} and by {rule}",
+                self.config.local, self.config.peer, mine.rule
+            );
+            let remedy = "run the same version on both nodes";
+            let refusal = Refusal::new("verdict-differs", reason, remedy);
+            self.notes.insert("verdict-differs", refusal.clone());
+            self.reason = Some(refusal);
+            self.fail_follow();
+            return;
+        }
+        session.met = true;
+        self.notes.remove("verdict-differs");
+        match &self.phase {
+            Phase::Shrink(_) => self.shrink_met(),
+            Phase::Promote(_) => self.promote_step(),
+            _ => self.apply_verdict(),
+        }
+    }
+
+    /// What the verdict means for this node, at the beginning and at every news.
+    pub(super) fn apply_verdict(&mut self) {
+        let Some(verdict) = self.verdict_now() else {
+            return;
+        };
+        if !matches!(self.phase, Phase::Wait | Phase::Second | Phase::Alone) {
+            return;
+        }
+        if let Some(refusal) = verdict.refusal() {
+            if self.phase != Phase::Second {
+                self.reason = Some(refusal);
+                self.fail_follow();
             }
             return;
         }
-        match self.relation() {
-            // A follower learns of the epoch that counts it from the growth itself.
-            Some(Relation::PeerNewer) if self.applies() => {}
-            Some(Relation::PeerNewer) => self.on_superseded(),
-            Some(Relation::Diverged) => self.note_apart("diverged", "were written apart"),
-            Some(Relation::Foreign) => self.note_apart("foreign", "belong to different volumes"),
-            _ => self.try_join(),
+        if verdict.source() == Some(&*self.config.local) {
+            if self.phase == Phase::Wait {
+                self.reason = Some(self.idle_reason());
+            }
+            return;
+        }
+        let ahead = matches!(verdict.rule, Rule::V4a | Rule::V5 | Rule::V7);
+        match self.phase {
+            Phase::Alone => self.superseded(),
+            _ if ahead && !self.record.stale => self.superseded(),
+            Phase::Second if ahead => self.stop_following("stale"),
+            Phase::Second => {}
+            _ => {
+                if self
+                    .reason
+                    .as_ref()
+                    .is_none_or(|r| !r.code.ends_with("-failed"))
+                {
+                    self.reason = Some(self.idle_reason());
+                }
+                self.try_join();
+            }
         }
     }
 
-    /// The peer has an epoch that ended mine: what it acknowledged, I lack (I2, I3).
-    fn on_superseded(&mut self) {
-        if matches!(self.phase, Phase::Spoiling) {
-            return;
-        }
+    /// The peer has what this node lacks, or serves by right: what it acknowledged is ahead (I2).
+    pub(super) fn superseded(&mut self) {
+        self.abort_join("superseded");
         if self.serves() {
-            self.out.push(Output::Gate(Gate::ReadOnly));
+            self.gate(Gate::ReadOnly);
             self.out.push(Output::FailAll);
+            self.wish.follow = true;
         }
-        if self.record.stale {
-            self.enter(Phase::Wait);
-            self.reason = Some(self.idle_reason());
-            self.try_join();
-            return;
-        }
-        self.record.stale = true;
-        let record = self.record.clone();
-        self.enter(Phase::Spoiling);
-        self.persist(record);
-    }
-
-    fn note_apart(&mut self, code: &str, what: &str) {
-        self.reason = Some(Refusal::new(
-            code,
-            format!("the replicas of {} and {} {what}", self.local, self.peer),
-            "choose the replica to keep",
-        ));
+        let mut record = self.record.clone();
+        record.stale = true;
+        record.clean = false;
+        self.persist(record, Then::Stale);
     }
 
     pub(super) fn on_session_down(&mut self, why: &str) {
         self.lose_session("peer-lost", why);
     }
 
-    fn lose_session(&mut self, code: &str, why: &str) {
+    pub(super) fn lose_session(&mut self, code: &str, why: &str) {
         if self.session.take().is_none() {
             return;
         }
-        match &self.phase {
-            Phase::Prim | Phase::Growing { sent: true, .. } => self.shrink(code, why),
-            Phase::Following | Phase::Adopting { .. } | Phase::Second => {
-                self.enter(Phase::Wait);
-                let remedy = if self.two_in_set() && !self.record.stale {
-                    "it follows again when the peer is back; `tandem prim` serves here"
+        self.abort_checkpoint();
+        self.flushes
+            .retain(|_, purpose| !matches!(purpose, FlushFor::Peer(_)));
+        if let Some(token) = self.swap_token.take() {
+            let refusal = self.lost_reason(code, why);
+            self.resolve(token, Err(refusal));
+        }
+        match self.phase.clone() {
+            Phase::Prim | Phase::Growing { .. } => self.shrink(code, why),
+            Phase::Alone => self.abort_join(why),
+            Phase::Shrink(mut shrink) => {
+                if shrink.ask.told == Told::Waiting {
+                    shrink.ask.told = Told::No;
+                }
+                self.phase = Phase::Shrink(shrink.clone());
+                if shrink.asked {
+                    self.shrink_step();
                 } else {
-                    "it follows again when the peer is back"
-                };
-                self.reason = Some(Refusal::new(
-                    "peer-lost",
-                    format!("lost {}: {why}", self.peer),
-                    remedy,
-                ));
-                self.fail_second();
+                    self.shrink_ask();
+                }
             }
-            Phase::Leaving {
-                stage: Leave::Tell, ..
-            } => self.step_leave(),
-            Phase::Leaving {
-                token,
-                stage: Leave::Drain,
-                served: true,
-            } => {
-                // The stop goes on alone, but only after the set is without the peer (I4).
-                let token = *token;
-                let refusal = Refusal::new(
-                    "peer-lost",
-                    format!("lost {} during the stop: {why}", self.peer),
-                    "repeat `tandem stop`",
-                );
-                self.resolve(token, Err(refusal));
+            Phase::Promote(mut promote) if promote.step != PromoteStep::Lease => {
+                promote.ask.told = Told::No;
+                promote.step = PromoteStep::Meeting;
+                self.phase = Phase::Promote(promote);
+                self.promote_step();
+            }
+            Phase::Follow(_) | Phase::Second => {
+                let reason = self.lost_reason(code, why);
+                self.stop_following(code);
+                self.reason = Some(reason);
+                self.fail_follow();
+            }
+            Phase::Leave(leave) => self.leave_without_peer(leave, code, why),
+            Phase::Swap(swap) if swap.step != SwapStep::Tell => {
+                self.fail_swap("peer-lost", why);
                 self.shrink(code, why);
             }
+            Phase::Swap(_) => {
+                self.fail_swap("peer-lost", why);
+                self.wish.follow = true;
+                self.enter(Phase::Wait);
+                self.reason = Some(self.lost_reason(code, why));
+            }
             _ => {}
+        }
+    }
+
+    fn lost_reason(&self, code: &str, why: &str) -> Refusal {
+        let remedy = if self.two_in_set() && !self.record.stale {
+            "it follows again when the peer is back; `tandem prim` serves here"
+        } else {
+            "it follows again when the peer is back"
+        };
+        Refusal::new(code, format!("lost {}: {why}", self.config.peer), remedy)
+    }
+
+    /// Back to waiting, the session as it is.
+    pub(super) fn stop_following(&mut self, code: &str) {
+        if let Phase::Follow(Follow::Preparing { round } | Follow::Target { round }) = self.phase {
+            self.out.push(Output::EndTarget { round });
+        }
+        self.flushes
+            .retain(|_, purpose| *purpose == FlushFor::Alone);
+        self.enter(Phase::Wait);
+        if code == "stale" {
+            self.reason = Some(self.idle_reason());
         }
     }
 
     /// Ends the session because the peer does not do its part.
     pub(super) fn drop_peer(&mut self, code: &str, why: &str) {
-        self.out.push(Output::CloseSession(why.into()));
-        self.lose_session(code, why);
-    }
-
-    /// Takes the peer out of the set: writes stand still until that is durable (I4).
-    pub(super) fn shrink(&mut self, code: &str, why: &str) {
-        self.reason = Some(Refusal::new(
-            code,
-            format!("{} is not in the set: {why}", self.peer),
-            format!("bring {} back and run `tandem second` there", self.peer),
-        ));
-        let set = vec![self.local.clone()];
-        let record = self.record.next_epoch(self.fresh[0], self.fresh[1], set);
-        self.enter(Phase::Shrinking {
-            record: Box::new(record.clone()),
-            heard: false,
-        });
-        self.out.push(Output::Gate(Gate::Frozen));
-        self.persist(record);
+        if self.session.is_some() {
+            self.out.push(Output::CloseSession(why.into()));
+            self.lose_session(code, why);
+        }
     }
 
     pub(super) fn on_control(&mut self, control: Control) {
+        if self.session.is_none() {
+            return;
+        }
         match control {
-            Control::State(state, record) => {
+            Control::Meet(meet) => self.on_meet(*meet),
+            Control::Verdict(digest, rule) => {
                 if let Some(session) = &mut self.session {
-                    session.peer_state = state;
-                    session.peer_record = *record;
+                    session.theirs = Some((digest, rule));
                 }
-                self.judge();
+                self.compare();
             }
-            Control::Join { .. } => self.on_join(),
+            Control::State(state, record) => self.on_state(state, *record),
+            Control::Leave(record) => self.on_peer_leaves(&record),
+            Control::LeaveHeard => self.on_leave_heard(),
+            Control::CheckpointFlush(round) => self.on_checkpoint_flush(round),
+            Control::CheckpointFlushed(round, result) => self.on_peer_flushed(round, result),
+            Control::Hello(_) | Control::Reject(_) => {
+                self.drop_peer("protocol", "greeting out of turn");
+            }
+            // The rest belongs to nodes that have agreed.
+            _ if !self.met() => {}
+            Control::LeaseAsk(number) => self.on_lease_ask(number),
+            Control::LeaseGrant(number) => self.on_lease_grant(number),
+            Control::ToldStale { parent, new } => self.on_told_stale(parent, new),
+            Control::Told(new, result) => self.on_told(new, result),
+            Control::Join {
+                verdict,
+                everything,
+                urgent,
+            } => self.on_join(verdict, everything, urgent),
+            Control::JoinRefused(reject, after) => self.on_join_refused(reject, after),
+            Control::ResyncBegin {
+                round,
+                everything,
+                keep_aside,
+            } => self.on_resync_begin(round, everything, keep_aside),
+            Control::TargetReady(round, result) => self.on_target_ready(round, result),
+            Control::ResyncEnd(round, reject) => self.on_resync_end(round, reject),
             Control::Grow { record, .. } => self.on_grow(*record),
             Control::Grown(id) => self.on_grown(id),
-            Control::JoinRefused(reject, _) => self.on_join_refused(reject),
-            Control::Leave(record) => {
-                if let Some(session) = &mut self.session {
-                    session.peer_record = *record;
-                    session.peer_state = State::Stop;
-                }
-                self.on_peer_leaves();
-            }
-            Control::LeaveHeard => {
-                if let Phase::Leaving {
-                    stage: Leave::Tell, ..
-                } = self.phase
-                {
-                    self.step_leave();
-                }
-            }
-            Control::Hello(_) | Control::Reject(_) => {
-                self.out
-                    .push(Output::CloseSession("greeting out of turn".into()));
-            }
-            _ => {}
+            Control::CheckpointDone(round) => self.on_checkpoint_done(round),
+            Control::SwapAsk => self.on_swap_ask(),
+            Control::SwapRefused(reject) => self.on_swap_refused(reject),
+            Control::Swap { record, .. } => self.on_swap_here(*record),
+            Control::Swapped(id) => self.on_swapped(id),
         }
     }
 
-    fn on_peer_leaves(&mut self) {
-        match self.phase {
-            Phase::Prim => {
-                self.shrink("peer-left", "it was stopped in order");
-                if let Phase::Shrinking { heard, .. } = &mut self.phase {
-                    *heard = true;
-                }
-            }
-            Phase::Second => {
-                self.enter(Phase::Wait);
-                self.wants_second = false;
+    fn on_state(&mut self, state: State, record: Record) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        session.peer_state = state;
+        session.peer_record = record.clone();
+        self.peer_last = Some(record);
+        if !self.met() {
+            return;
+        }
+        match &self.phase {
+            Phase::Promote(_) => self.promote_step(),
+            Phase::Shrink(_) => self.shrink_step(),
+            Phase::Second | Phase::Follow(_) if !is_serving(state) => {
+                self.stop_following("peer-stopped");
                 self.reason = Some(Refusal::new(
-                    "peer-left",
-                    format!(
-                        "{} was stopped in order, this replica is current",
-                        self.peer
-                    ),
-                    "run `tandem prim` here to serve",
+                    "peer-stopped",
+                    format!("{} does not serve any more", self.config.peer),
+                    "run `tandem prim` on the node whose replica is good",
                 ));
-                self.owes_leave = true;
-                self.flush();
             }
-            _ => self.out.push(Output::Send(Control::LeaveHeard)),
+            _ => self.apply_verdict(),
         }
     }
 
-    pub(super) fn on_tick(&mut self) {
-        let limit = self.stall_limit;
-        let waited = self.now.saturating_duration_since(self.since);
-        match self.phase {
-            Phase::Growing { sent: true, .. } if waited > limit => {
-                self.drop_peer(
-                    "peer-slow",
-                    "it did not confirm its record within the stall limit",
-                );
-            }
-            Phase::Leaving {
-                stage: Leave::Tell, ..
-            } if waited > limit => self.step_leave(),
-            Phase::Leaving {
-                stage: Leave::Drain,
-                ..
-            } => {
-                if self.acks.overdue(self.now, limit) {
-                    self.drop_peer("peer-slow", "it did not answer within the stall limit");
-                } else {
-                    self.step_leave();
+    /// Steps of a clean stop that cannot be done without the peer.
+    fn leave_without_peer(&mut self, leave: super::Leave, code: &str, why: &str) {
+        match leave.step {
+            LeaveStep::Drain | LeaveStep::Flush if leave.served && self.two_in_set() => {
+                self.shrink(code, why);
+                if let Phase::Shrink(shrink) = &mut self.phase {
+                    shrink.stop = Some(leave.token);
                 }
             }
-            Phase::Prim if self.acks.overdue(self.now, limit) => {
-                self.drop_peer("peer-slow", "it did not answer within the stall limit");
-            }
-            _ => {}
+            LeaveStep::Tell => self.leave_end(leave.token),
+            _ => self.leave_step(),
         }
     }
 }

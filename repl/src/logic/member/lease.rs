@@ -1,0 +1,171 @@
+//! The lease (I13): a node that serves in a set of two does so only while its peer promised not
+//! to. It counts from the time its own request was sent, the promise from the time that request
+//! arrived, so whatever the network does the promise outlasts the lease. Who wants to serve first
+//! stops promising and waits its promise out.
+
+use super::phase::{Follow, LeaveStep, Phase, SwapStep};
+use super::{AckOutcome, Duration, Instant, Member, MemberConfig, OpSeq, Output, Record};
+use crate::wire::Control;
+use std::collections::VecDeque;
+
+/// Requests in flight that are remembered.
+const ASKED: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Lease {
+    length: Duration,
+    /// This node may serve until then.
+    until: Option<Instant>,
+    asked: VecDeque<(u64, Instant)>,
+    number: u64,
+    /// The peer may serve until then.
+    promised: Option<Instant>,
+}
+
+impl Lease {
+    /// What was promised before this start is not known; the longest it can be is.
+    pub(super) fn new(config: &MemberConfig, record: &Record, now: Instant) -> Self {
+        let two = record.set_size() > 1;
+        Self {
+            length: config.lease,
+            until: None,
+            asked: VecDeque::new(),
+            number: 0,
+            promised: two.then(|| now + config.lease),
+        }
+    }
+}
+
+impl Member {
+    /// Whether an operation that the peer acknowledged may be answered now.
+    pub fn may_acknowledge(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Alone => true,
+            Phase::Growing { .. } => !self.config.rules.growth_holds_answers,
+            _ if self.leased() => self.lease_holds(now),
+            _ => false,
+        }
+    }
+
+    /// The peer answered an operation. [`AckOutcome::Held`]: keep it, [`Output::Complete`] or the
+    /// end of all waits answers it.
+    pub fn acknowledge(&mut self, now: Instant, seq: OpSeq, errno: i32) -> AckOutcome {
+        if self.may_acknowledge(now) {
+            self.acks.acknowledge(seq, errno)
+        } else {
+            self.acks.hold(seq, errno)
+        }
+    }
+
+    /// Serves under a lease: in a set of two whose other node counts.
+    pub(super) fn leased(&self) -> bool {
+        match &self.phase {
+            Phase::Prim => true,
+            Phase::Leave(leave) => {
+                leave.served && leave.step == LeaveStep::Drain && self.two_in_set()
+            }
+            Phase::Swap(swap) => swap.step == SwapStep::Drain,
+            _ => false,
+        }
+    }
+
+    fn lease_holds(&self, now: Instant) -> bool {
+        !self.config.rules.lease || self.lease.until.is_some_and(|until| now < until)
+    }
+
+    /// The lease ran out, or none came since this node began to serve.
+    pub(super) fn lease_lapsed(&self) -> bool {
+        let first = self.since + self.lease.length;
+        self.config.rules.lease && self.now >= self.lease.until.unwrap_or(first)
+    }
+
+    /// A message leaves now that counts as a request.
+    pub(super) fn lease_begins(&mut self) {
+        self.lease.until = Some(self.now + self.lease.length);
+    }
+
+    pub(super) fn ask_lease(&mut self) {
+        self.lease.number += 1;
+        let number = self.lease.number;
+        self.lease.asked.push_back((number, self.now));
+        if self.lease.asked.len() > ASKED {
+            self.lease.asked.pop_front();
+        }
+        self.send(Control::LeaseAsk(number));
+    }
+
+    /// Asks often enough that one answer may be lost.
+    pub(super) fn lease_tick(&mut self) {
+        let wants = self.leased() || matches!(self.phase, Phase::Growing { .. });
+        let last = self.lease.asked.back().map(|(_, at)| *at);
+        let due =
+            last.is_none_or(|at| self.now.saturating_duration_since(at) >= self.lease.length / 4);
+        if wants && due {
+            self.ask_lease();
+        }
+    }
+
+    pub(super) fn on_lease_grant(&mut self, number: u64) {
+        let sent = self.lease.asked.iter().find(|(n, _)| *n == number);
+        let Some((_, sent)) = sent else { return };
+        if !(self.leased() || matches!(self.phase, Phase::Growing { .. })) {
+            return;
+        }
+        let from = if self.config.rules.lease_send_time {
+            *sent
+        } else {
+            self.now
+        };
+        let until = from + self.lease.length;
+        self.lease.until = Some(self.lease.until.map_or(until, |old| old.max(until)));
+        self.release_held();
+    }
+
+    /// Answers what was held, if it may be now.
+    pub(super) fn release_held(&mut self) {
+        if !self.may_acknowledge(self.now) {
+            return;
+        }
+        let held = self.acks.release();
+        if !held.is_empty() {
+            self.out.push(Output::Complete(held));
+        }
+        if matches!(self.phase, Phase::Leave(_)) {
+            self.leave_step();
+        }
+        if matches!(self.phase, Phase::Swap(_)) {
+            self.swap_step();
+        }
+    }
+
+    /// Nothing asked before counts any more.
+    pub(super) fn lease_ends(&mut self) {
+        self.lease.until = None;
+        self.lease.asked.clear();
+    }
+
+    pub(super) fn on_lease_ask(&mut self, number: u64) {
+        let follows = matches!(self.phase, Phase::Second | Phase::Follow(Follow::Adopting));
+        if follows {
+            self.promise();
+            self.send(Control::LeaseGrant(number));
+        }
+    }
+
+    /// The peer may serve for a lease from now on.
+    pub(super) fn promise(&mut self) {
+        let until = self.now + self.lease.length;
+        self.lease.promised = Some(self.lease.promised.map_or(until, |old| old.max(until)));
+    }
+
+    /// The peer said that it does not serve any more.
+    pub(super) fn promise_is_over(&mut self) {
+        self.lease.promised = None;
+    }
+
+    /// Until when this node must not serve, if that is not over.
+    pub(super) fn promised_until(&self) -> Option<Instant> {
+        let until = self.lease.promised.filter(|_| self.config.rules.lease)?;
+        (self.now < until).then_some(until)
+    }
+}

@@ -1,0 +1,421 @@
+//! From waiting to serving alone: eligibility, the promised lease, the intent, the question,
+//! eligibility again, the record (design 5: "shrink, promote").
+//!
+//! Where the peer answers, it is asked instead of the witness: the verdict must name this node the
+//! source, and the peer must call itself stale, durably, before this node begins.
+
+use super::phase::{Ask, FlushFor, Phase, Promote, PromoteStep, Then, Told};
+use super::{Gate, Isolation, Member, Output, WitnessAnswer};
+use crate::control::Refusal;
+use crate::ids::Id128;
+use crate::logic::verdict::{Block, Claim, Evidence, May, Outcome, Policy, Rule, Witness, alone};
+use crate::wire::{Control, Reject};
+
+impl Member {
+    pub(super) fn on_prim(&mut self, token: u64, force: bool) {
+        if self.serves() {
+            return self.resolve(token, Ok(()));
+        }
+        if let Some(refusal) = self.prim_refused() {
+            return self.resolve(token, Err(refusal));
+        }
+        let promote = Promote {
+            token,
+            force,
+            step: PromoteStep::Meeting,
+            ask: self.new_ask(),
+        };
+        self.enter(Phase::Promote(promote));
+        self.promote_step();
+    }
+
+    fn prim_refused(&self) -> Option<Refusal> {
+        if self.broken {
+            return self.reason.clone();
+        }
+        if self.phase == Phase::Wait {
+            return None;
+        }
+        if self.peer_serves() {
+            return Some(self.peer_serves_refusal());
+        }
+        Some(moving())
+    }
+
+    fn peer_serves_refusal(&self) -> Refusal {
+        let peer = &self.config.peer;
+        Refusal::new(
+            "peer-serves",
+            format!("{peer} serves"),
+            format!("run `tandem swap`, or `tandem stop` on {peer} first"),
+        )
+    }
+
+    /// Questions not put yet.
+    pub(super) fn new_ask(&mut self) -> Ask {
+        Ask {
+            new: self.record.intent.unwrap_or_else(|| self.new_id()),
+            round: 0,
+            witness: Witness::NotAsked,
+            told: Told::No,
+        }
+    }
+
+    /// What is known of the peer without meeting it.
+    pub(super) fn evidence(&self, witness: Witness) -> Evidence {
+        let by_hand = self.config.by_hand && matches!(self.phase, Phase::Promote(_));
+        let policy = match self.config.isolation {
+            _ if by_hand => Policy::Alone,
+            Isolation::Wait => Policy::Wait,
+            Isolation::Ping => Policy::Ping(self.reachable),
+            Isolation::Alone => Policy::Alone,
+        };
+        let waited = self.now.saturating_duration_since(self.started);
+        Evidence {
+            witness: if self.config.witness {
+                witness
+            } else {
+                Witness::NotConfigured
+            },
+            fenced: self.fenced,
+            policy,
+            power_loss_over: self.config.after_power_loss.is_some_and(|d| waited >= d),
+            told_stale: self.peer_is_stale(),
+        }
+    }
+
+    /// What W1–W7 say of this node.
+    pub(super) fn may_serve(&self, witness: Witness) -> May {
+        let me = Claim {
+            node: &self.config.local,
+            record: &self.record,
+            serving: self.serves(),
+        };
+        alone(&me, &self.evidence(witness)).may
+    }
+
+    /// Goes on with the promotion, whatever changed.
+    pub(super) fn promote_step(&mut self) {
+        let Phase::Promote(promote) = self.phase.clone() else {
+            return;
+        };
+        match promote.step {
+            PromoteStep::Record => return,
+            PromoteStep::Asking => return self.promote_answered(),
+            _ => {}
+        }
+        let Some(session) = &self.session else {
+            return self.promote_alone(promote);
+        };
+        if session.met {
+            return self.promote_met(promote);
+        }
+        if session.verdict.is_some() && session.theirs.is_some() {
+            // Both said what they think, and differ.
+            let refusal = self.reason.clone().unwrap_or_else(moving);
+            self.promote_or_refuse(promote, refusal);
+        }
+    }
+
+    /// The peer answers: it is asked, not the witness.
+    fn promote_met(&mut self, promote: Promote) {
+        if self.peer_serves() {
+            let refusal = self.peer_serves_refusal();
+            return self.promote_refused(refusal);
+        }
+        let Some(verdict) = self.verdict_now() else {
+            return;
+        };
+        match verdict.outcome {
+            Outcome::Refuse(_) if verdict.rule == Rule::V2 => self.promote_go(promote, false),
+            Outcome::Refuse(block) => self.promote_or_refuse(promote, block.into()),
+            Outcome::Source { node, .. } if node != self.config.local => {
+                let refusal = self.not_source(verdict.rule);
+                self.promote_or_refuse(promote, refusal);
+            }
+            Outcome::Source { .. } => self.promote_as_source(promote, verdict.rule),
+        }
+    }
+
+    fn promote_as_source(&mut self, mut promote: Promote, rule: Rule) {
+        let Some(session) = &self.session else { return };
+        let peer = &session.peer_record;
+        if peer.stale || peer.epoch.is_none() {
+            return self.promote_go(promote, false);
+        }
+        match peer.epoch_id() {
+            Some(parent) if matches!(rule, Rule::V3 | Rule::V4) => {
+                let new = promote.ask.new;
+                promote.step = PromoteStep::Asking;
+                promote.ask.told = Told::Waiting;
+                self.enter(Phase::Promote(promote));
+                self.send(Control::ToldStale { parent, new });
+            }
+            // It is the target by the verdict and records that without being told.
+            _ if promote.step == PromoteStep::PeerStale => {}
+            _ => {
+                promote.step = PromoteStep::PeerStale;
+                self.enter(Phase::Promote(promote));
+            }
+        }
+    }
+
+    /// Nobody answers: the witness, or what else is known.
+    fn promote_alone(&mut self, mut promote: Promote) {
+        let may = self.may_serve(Witness::NotAsked);
+        if let (May::Wait(block), false) = (&may, promote.force) {
+            return self.promote_refused(block.clone().into());
+        }
+        if self.promised_until().is_some() && !self.peer_is_stale() {
+            if promote.step != PromoteStep::Lease {
+                promote.step = PromoteStep::Lease;
+                self.enter(Phase::Promote(promote));
+            }
+            return;
+        }
+        match may {
+            May::Wait(_) => self.promote_go(promote, true),
+            May::Serve => self.promote_go(promote, false),
+            May::Ask => {
+                let two = self.record.set_size() > 1;
+                if let (false, Some(id)) = (two, self.record.epoch_id()) {
+                    // Not a new epoch: whether the witness knows another one.
+                    promote.ask.new = id;
+                }
+                promote.step = PromoteStep::Asking;
+                let new = promote.ask.new;
+                self.enter(Phase::Promote(promote));
+                if two {
+                    self.intend(new);
+                } else {
+                    self.ask_witness();
+                }
+            }
+        }
+    }
+
+    /// Records the intent, then asks.
+    pub(super) fn intend(&mut self, new: Id128) {
+        if self.record.intent == Some(new) || !self.config.rules.intent_first {
+            return self.intent_written();
+        }
+        let mut record = self.record.clone();
+        record.intent = Some(new);
+        self.persist(record, Then::Intent);
+    }
+
+    pub(super) fn intent_written(&mut self) {
+        match self.phase {
+            Phase::Promote(_) => self.ask_witness(),
+            Phase::Shrink(_) => self.shrink_ask(),
+            _ => {}
+        }
+    }
+
+    /// Asks for the id of the promotion or the shrinking under way.
+    pub(super) fn ask_witness(&mut self) {
+        let round = self.next_round();
+        let list = self.record.list();
+        let ask = match &mut self.phase {
+            Phase::Promote(promote) => &mut promote.ask,
+            Phase::Shrink(shrink) => &mut shrink.ask,
+            _ => return,
+        };
+        ask.round = round;
+        ask.witness = Witness::NotAsked;
+        let new = ask.new;
+        self.out.push(Output::AskWitness { round, list, new });
+    }
+
+    pub(super) fn on_witness(&mut self, round: u64, answer: WitnessAnswer) {
+        let said = match answer {
+            WitnessAnswer::Granted => Witness::Granted,
+            WitnessAnswer::Refused(id) => Witness::Refused(id),
+            WitnessAnswer::Silent => Witness::Silent,
+        };
+        let recheck = self.config.rules.eligibility_on_reply;
+        match &mut self.phase {
+            Phase::Promote(p) if p.ask.round == round && p.step == PromoteStep::Asking => {
+                p.ask.witness = said;
+                self.promote_answered();
+            }
+            Phase::Promote(p) if p.ask.round == round && !recheck => {
+                if said == Witness::Granted {
+                    let promote = p.clone();
+                    self.promote_go(promote, false);
+                }
+            }
+            Phase::Shrink(shrink) if shrink.ask.round == round => {
+                shrink.ask.witness = said;
+                self.shrink_step();
+            }
+            _ => self.on_told_witness(round, answer),
+        }
+    }
+
+    /// The peer answered whether it is stale now.
+    pub(super) fn on_told(&mut self, new: Id128, result: Result<(), Reject>) {
+        let told = if result.is_ok() { Told::Yes } else { Told::No };
+        let why = result.err();
+        match &mut self.phase {
+            Phase::Promote(p) if p.ask.new == new && p.ask.told == Told::Waiting => {
+                p.ask.told = told;
+                match why {
+                    None => self.promote_answered(),
+                    Some(reject) => {
+                        let remedy = "repeat the command in a moment";
+                        let refusal = Refusal::new(&reject.code, reject.reason, remedy);
+                        self.promote_refused(refusal);
+                    }
+                }
+            }
+            Phase::Shrink(s) if s.ask.new == new && s.ask.told == Told::Waiting => {
+                s.ask.told = told;
+                self.shrink_step();
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer came: eligibility is judged again with it (I4).
+    pub(super) fn promote_answered(&mut self) {
+        let Phase::Promote(promote) = self.phase.clone() else {
+            return;
+        };
+        match promote.ask.told {
+            Told::Yes => return self.promote_go(promote, false),
+            Told::Waiting => return,
+            Told::No => {}
+        }
+        match self.may_serve(promote.ask.witness) {
+            May::Serve => self.promote_go(promote, false),
+            May::Ask => {}
+            May::Wait(block) => {
+                if self.refusal_spoils(promote.ask.witness) {
+                    return;
+                }
+                self.promote_or_refuse(promote, block.into());
+            }
+        }
+    }
+
+    /// What a refusal would do without the rule that it changes nothing.
+    pub(super) fn refusal_spoils(&mut self, witness: Witness) -> bool {
+        let refused = matches!(witness, Witness::Refused(_));
+        if self.config.rules.refusal_changes_nothing || !refused {
+            return false;
+        }
+        if let Phase::Promote(promote) = &self.phase {
+            let token = promote.token;
+            self.resolve(token, Err(moving()));
+        }
+        self.gate(Gate::ReadOnly);
+        self.out.push(Output::FailAll);
+        self.phase = Phase::Wait;
+        let mut record = self.record.clone();
+        record.stale = true;
+        self.persist(record, Then::Stale);
+        true
+    }
+
+    fn promote_or_refuse(&mut self, promote: Promote, refusal: Refusal) {
+        if promote.force {
+            self.promote_go(promote, true);
+        } else {
+            self.promote_refused(refusal);
+        }
+    }
+
+    pub(super) fn promote_refused(&mut self, refusal: Refusal) {
+        if let Phase::Promote(promote) = &self.phase {
+            let token = promote.token;
+            self.resolve(token, Err(refusal.clone()));
+        }
+        self.enter(Phase::Wait);
+        self.reason = Some(refusal);
+    }
+
+    /// Writes the record of the epoch to be. `forced`: what the peer has and this node lacks is
+    /// given up; it is kept aside when the two meet, because this node counts as lost.
+    fn promote_go(&mut self, mut promote: Promote, forced: bool) {
+        let mine = self.record.set_size() == 1 && self.record.set_has(&self.config.local);
+        let good = !self.record.stale && !self.record.left;
+        let set = vec![self.config.local.clone()];
+        let record = if mine && good && !forced {
+            let mut same = self.record.clone();
+            same.clean = false;
+            same.served = true;
+            same
+        } else {
+            let volume = self.fresh.0[1];
+            let mut next = self.record.next_epoch(promote.ask.new, volume, set);
+            next.lost |= forced && self.record.epoch.is_some();
+            next
+        };
+        promote.step = PromoteStep::Record;
+        promote.force = forced;
+        self.phase = Phase::Promote(promote);
+        self.persist(record, Then::Promoted);
+    }
+
+    pub(super) fn promoted(&mut self) {
+        let Phase::Promote(promote) = self.phase.clone() else {
+            return;
+        };
+        self.wish = super::Wish::default();
+        self.lease_ends();
+        self.reason = None;
+        if promote.force {
+            self.notes.insert("forced", self.forced());
+        }
+        self.enter(Phase::Alone);
+        self.gate(Gate::Alone);
+        self.flush(FlushFor::Alone);
+        self.resolve(promote.token, Ok(()));
+        self.tell_witness(promote.force);
+    }
+
+    fn forced(&self) -> Refusal {
+        let peer = &self.config.peer;
+        Refusal::new(
+            "forced",
+            format!("the operator made this node serve; what only {peer} has is given up"),
+            format!("bring {peer} back: what differs there is kept aside and listed"),
+        )
+    }
+
+    /// Why the verdict does not name this node.
+    fn not_source(&self, rule: Rule) -> Refusal {
+        let peer = &self.config.peer;
+        let (code, reason) = match rule {
+            Rule::V2 => (
+                "fresh",
+                format!("this node never held the data, {peer} does"),
+            ),
+            Rule::V3 | Rule::V4 if !self.record.stale => (
+                "peer-first",
+                format!("by their records {peer} is to serve first"),
+            ),
+            _ => (
+                "stale",
+                format!("{peer} holds acknowledged writes that this replica lacks, or may"),
+            ),
+        };
+        let block = Block {
+            code: code.into(),
+            reason,
+            remedy: format!(
+                "run `tandem prim` on {peer}; `tandem prim --force` here gives those writes up"
+            ),
+        };
+        block.into()
+    }
+}
+
+pub(super) fn moving() -> Refusal {
+    Refusal::new(
+        "moving",
+        "the node is changing its role",
+        "repeat the command in a moment",
+    )
+}
