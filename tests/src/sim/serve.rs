@@ -53,6 +53,7 @@ impl World {
     /// Lets a waiting change in, if gate and generation allow.
     fn admit(&mut self, n: usize, id: u64) {
         let rules = self.options.rules;
+        let (tree, ills) = (self.nodes[n].tree.clone(), self.nodes[n].ills);
         let Some(daemon) = self.nodes[n].daemon.as_mut() else {
             return;
         };
@@ -73,10 +74,8 @@ impl World {
         if job.change.is_sync() {
             return self.begin_sync(n, id);
         }
-        let node = &mut self.nodes[n];
-        let tree = node.tree.clone();
         let tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let full = node.ills.is_full && job.change.grows();
+        let full = ills.is_full && job.change.grows();
         if let Err(errno) = job.change.check(&tree) {
             drop(tree);
             return self.answer(n, id, Err(errno));

@@ -135,7 +135,7 @@ impl World {
     pub fn new(seed: u64, options: Options, tracing: bool) -> Self {
         let mut seeds = Rng::new(seed);
         let mut rng = || Rng::new(seeds.next_u64());
-        let mut nodes = [0u64, 1].map(|n| Node {
+        let nodes = [0u64, 1].map(|n| Node {
             is_powered: true,
             boot: 1,
             life: 0,

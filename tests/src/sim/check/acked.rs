@@ -155,7 +155,7 @@ impl Acked {
 }
 
 /// A node begins to serve, unforced.
-pub fn judge(world: &World, n: usize) -> Result<(), Violation> {
+pub(super) fn judge(world: &World, n: usize) -> Result<(), Violation> {
     let checks = &world.checks.acked;
     let history = &checks.histories[n];
     let record = world.nodes[n].record.read();

@@ -9,7 +9,7 @@ use tandem_repl::logic::dirty::Level;
 
 const ORACLE: &str = "I10 the replicas come together";
 
-pub fn judge(world: &World) -> Result<(), Violation> {
+pub(super) fn judge(world: &World) -> Result<(), Violation> {
     let states = [0, 1].map(|n| world.nodes[n].daemon.as_ref().map(|d| d.member.state()));
     let server = match states {
         [Some(State::Prim), Some(State::Second)] => 0,

@@ -24,7 +24,7 @@ impl HeldBy {
     }
 }
 
-pub fn judge(world: &World, ack: &Held) -> Result<(), Violation> {
+pub(super) fn judge(world: &World, ack: &Held) -> Result<(), Violation> {
     let own = world.nodes[ack.node].record.read();
     let peer = world.nodes[1 - ack.node].record.read();
     let (node, other) = (NAMES[ack.node], NAMES[1 - ack.node]);

@@ -16,7 +16,7 @@ fn marks(world: &World, n: usize) -> Marks {
     map.marks()
 }
 
-pub fn judge(world: &World, when: &str) -> Result<(), Violation> {
+pub(super) fn judge(world: &World, when: &str) -> Result<(), Violation> {
     let trees = [world.nodes[0].tree(), world.nodes[1].tree()];
     let found = [trees[0].registers(), trees[1].registers()];
     let mut both: Option<[Marks; 2]> = None;

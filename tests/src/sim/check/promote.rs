@@ -29,7 +29,7 @@ impl Promote {
     }
 }
 
-pub fn judge(world: &World, n: usize) -> Result<(), Violation> {
+pub(super) fn judge(world: &World, n: usize) -> Result<(), Violation> {
     let record = world.nodes[n].record.read();
     if record.stale {
         let what = format!("{} serves with a stale record {record:?}", NAMES[n]);

@@ -21,7 +21,7 @@ impl Regress {
     }
 }
 
-pub fn judge(world: &World, n: usize, before: &Before) -> Result<(), Violation> {
+pub(super) fn judge(world: &World, n: usize, before: &Before) -> Result<(), Violation> {
     let now = world.nodes[n].tree().registers();
     for (reg, old) in &before.0 {
         let Reg::Page(..) = reg else { continue };

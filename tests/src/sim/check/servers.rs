@@ -16,7 +16,7 @@ pub struct Servers {
     pub serves: [bool; 2],
 }
 
-pub fn judge_ack(world: &mut World, ack: &Held) -> Result<(), Violation> {
+pub(super) fn judge_ack(world: &mut World, ack: &Held) -> Result<(), Violation> {
     let n = ack.node;
     if let Some(epoch) = world.nodes[n].record.read().epoch {
         let servers = &mut world.checks.servers;
@@ -35,7 +35,7 @@ pub fn judge_ack(world: &mut World, ack: &Held) -> Result<(), Violation> {
 }
 
 /// Both serve now?
-pub fn judge_two(world: &World) -> Result<(), Violation> {
+pub(super) fn judge_two(world: &World) -> Result<(), Violation> {
     let serves = |n: usize| {
         let node = &world.nodes[n];
         let daemon = node.daemon.as_ref();

@@ -7,7 +7,7 @@ use tandem_repl::control::State;
 use tandem_repl::logic::verdict::{Claim, meet_with};
 use tandem_repl::wire::Hello;
 
-pub fn judge(world: &World, n: usize, hello: &Hello) -> Result<(), Violation> {
+pub(super) fn judge(world: &World, n: usize, hello: &Hello) -> Result<(), Violation> {
     let Some(daemon) = &world.nodes[n].daemon else {
         return Ok(());
     };
@@ -23,7 +23,7 @@ pub fn judge(world: &World, n: usize, hello: &Hello) -> Result<(), Violation> {
         serving: serves(hello.state),
     };
     let rules = &world.options.rules.member;
-    let (one, other) = (meet_with(&own, &peer, rules), meet_with(&peer, &own, rules));
+    let (one, other) = (meet_with(rules, &own, &peer), meet_with(rules, &peer, &own));
     if one != other {
         return violation(
             "I7 one verdict",

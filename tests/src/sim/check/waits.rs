@@ -12,7 +12,7 @@ const CHANGE: Time = 20_000_000;
 /// Longest time of an order.
 const ORDER: Time = 60_000_000;
 
-pub fn judge(world: &World) -> Result<(), Violation> {
+pub(super) fn judge(world: &World) -> Result<(), Violation> {
     for (n, node) in world.nodes.iter().enumerate() {
         let Some(daemon) = &node.daemon else { continue };
         if node.paused.is_some() || node.ills.slow > 1 {
@@ -47,7 +47,7 @@ pub fn judge(world: &World) -> Result<(), Violation> {
 }
 
 /// After the calm nothing waits at all.
-pub fn judge_end(world: &World) -> Result<(), Violation> {
+pub(super) fn judge_end(world: &World) -> Result<(), Violation> {
     for (n, node) in world.nodes.iter().enumerate() {
         let Some(daemon) = &node.daemon else { continue };
         if !daemon.jobs.is_empty() || !daemon.waiters.is_empty() {
