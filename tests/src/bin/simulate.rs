@@ -1,13 +1,20 @@
 //! Runs the simulator for many seeds or hours, or replays one. `tests/simulate` builds and starts
 //! it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tandem_tests::sim::faults::Schedule;
 use tandem_tests::sim::options::Options;
 use tandem_tests::sim::run::{run, run_with, shrink};
 
-const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from S]";
+const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from S] [--all]
+
+--seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
+--hours N   so long
+--seed S    one seed, with the faults that are enough to make it fail
+--trace     with everything that happened
+--all       go on after a finding; how many of each kind, and the first seed";
 
 struct Arguments {
     seed: Option<u64>,
@@ -15,6 +22,7 @@ struct Arguments {
     limit: Duration,
     from: u64,
     trace: bool,
+    all: bool,
 }
 
 fn parse() -> Option<Arguments> {
@@ -24,6 +32,7 @@ fn parse() -> Option<Arguments> {
         limit: Duration::MAX,
         from: tandem_tests::rng::seed("simulate"),
         trace: false,
+        all: false,
     };
     let mut chosen = false;
     let mut words = std::env::args().skip(1);
@@ -34,6 +43,7 @@ fn parse() -> Option<Arguments> {
             "--seeds" => found.seeds = number()?,
             "--hours" => found.limit = Duration::from_secs(number()? * 3600),
             "--from" => found.from = number()?,
+            "--all" => found.all = true,
             "--trace" => found.trace = true,
             _ => return None,
         }
@@ -57,6 +67,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     let begun = Instant::now();
     let (mut runs, mut events) = (0u64, 0u64);
     let mut totals = (0, 0, 0);
+    let mut kinds = BTreeMap::new();
     while runs < arguments.seeds && begun.elapsed() < arguments.limit {
         let seed = arguments.from.wrapping_add(runs);
         let outcome = run(seed, false);
@@ -65,22 +76,37 @@ fn hunt(arguments: &Arguments) -> ExitCode {
         totals.0 += outcome.stats.acknowledged;
         totals.1 += outcome.stats.resyncs;
         totals.2 += outcome.stats.serves;
-        if outcome.violation.is_some() {
-            println!("{runs} seeds, then:");
-            return replay(seed, true);
+        match outcome.violation {
+            Some(violation) if arguments.all => {
+                let kind = kinds.entry(violation.oracle).or_insert((0, seed));
+                kind.0 += 1;
+            }
+            Some(_) => {
+                println!("{runs} seeds, then:");
+                return replay(seed, true);
+            }
+            None => {}
         }
+    }
+    for (oracle, (count, seed)) in &kinds {
+        println!("{count:>6} {oracle}, first at seed {seed}");
     }
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{runs} seeds from {} without a finding in {seconds:.0} s ({:.0} a second, {events} \
+        "{runs} seeds from {}, {} findings, in {seconds:.0} s ({:.0} a second, {events} \
          events, {} answers, {} resyncs, {} promotions)",
         arguments.from,
+        kinds.values().map(|(count, _)| count).sum::<u64>(),
         runs as f64 / seconds,
         totals.0,
         totals.1,
         totals.2,
     );
-    ExitCode::SUCCESS
+    if kinds.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Shows a seed: what is found, with the fewest faults, and the trace.

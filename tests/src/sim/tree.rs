@@ -528,7 +528,14 @@ impl Tree {
         None
     }
 
-    /// All files and directories below the root, with one place each.
+    /// Everything that can be seen gets an identity.
+    pub fn identify(&mut self) {
+        for (_, _, ino) in self.places() {
+            let _ = self.uid(ino);
+        }
+    }
+
+    /// All names below the root: directory, name, file.
     pub fn places(&self) -> Vec<(Ino, Name, Ino)> {
         let mut found = Vec::new();
         let mut ways = vec![ROOT];

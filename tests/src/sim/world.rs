@@ -340,7 +340,7 @@ impl World {
     /// A line of the trace; made only when it is wanted.
     pub fn trace(&mut self, line: impl FnOnce() -> String) {
         if self.tracing {
-            let line = format!("{:>10.3} {}", self.now as f64 / 1000.0, line());
+            let line = format!("{:>10.3} {}", self.now as f64 / 1000.0, brief(&line()));
             for byte in line.bytes() {
                 self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
@@ -379,6 +379,35 @@ impl World {
             ("crashes", s.crashes),
         ])
     }
+}
+
+/// Long ids are shown by their beginning.
+fn brief(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c.is_ascii_hexdigit() { run + 1 } else { 0 };
+        if run <= 8 || !c.is_ascii_hexdigit() {
+            short.push(c);
+        }
+    }
+    for (long, less) in [
+        ("00000000", "0"),
+        (", digest: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+          0, 0, 0, 0, 0, 0, 0, 0]", ""),
+        (", clean: false", ""),
+        (", left: false", ""),
+        (", stale: false", ""),
+        (", lost: false", ""),
+        (", served: false", ""),
+        (", void: []", ""),
+        (", intent: None", ""),
+        ("atime: (0, 0), mtime: (0, 0), flags: 0, xattrs: []", ".."),
+        ("wire_min: 2, wire_max: 2, cluster: \"sim\", module: \"sim\", ", ""),
+    ] {
+        short = short.replace(long, less);
+    }
+    short
 }
 
 /// The moment virtual time begins: any will do, only differences count.

@@ -101,6 +101,7 @@ impl World {
             promote::judge(self, n).and_then(|()| acked::judge(self, n))
         };
         self.violate(result);
+        self.nodes[n].tree().identify();
         let registers = self.nodes[n].tree().registers();
         self.checks.acked.serves(n, &registers, forced);
         let result = servers::judge_two(self);
