@@ -121,7 +121,7 @@ fn replay(seed: u64, trace: bool) -> ExitCode {
         println!("seed {seed}: nothing found, {:?}", first.stats);
         return ExitCode::SUCCESS;
     };
-    let fewer = shrink(seed, &options, &schedule);
+    let fewer = shrink(seed, &options, &schedule, violation.oracle);
     let last = run_with(seed, options.clone(), fewer.clone(), true);
     if trace {
         last.trace.iter().for_each(|l| println!("{l}"));

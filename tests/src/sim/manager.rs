@@ -41,12 +41,13 @@ impl World {
         let serves = |s: State| matches!(s, State::Alone | State::Prim);
         let word = if daemon.member.peer_state().is_some_and(serves) {
             Word::Second
-        } else if self.stats.serves == 0 {
-            // The volume begins where the data is.
+        } else if daemon.member.record().epoch.is_none() {
+            // The volume begins where the data is, once.
             if n == 1 {
-                return;
+                Word::Second
+            } else {
+                Word::Prim { force: false }
             }
-            Word::Prim { force: false }
         } else if self.rng_manager.chance(60) {
             Word::Prim { force: false }
         } else {
@@ -58,9 +59,13 @@ impl World {
     /// Gives an order to a node's daemon.
     pub fn order(&mut self, n: usize, word: Word) {
         let now = self.now;
+        let fresh = self.nodes[n].record.read().epoch.is_none();
         let Some(daemon) = self.nodes[n].daemon.as_mut() else {
             return;
         };
+        if fresh && n == 1 && matches!(word, Word::Prim { .. }) {
+            return;
+        }
         let token = daemon.next_token;
         daemon.next_token += 1;
         daemon.waiters.insert(token, (now, word));
@@ -207,7 +212,6 @@ impl World {
         tree.cut(&mut node.rng);
         drop(tree);
         self.checks.acked.cut(n);
-        self.checks.held.cut(n);
         self.look_at_marks("power was lost");
     }
 

@@ -42,15 +42,15 @@ pub fn run_with(seed: u64, options: Options, schedule: Schedule, tracing: bool) 
     }
 }
 
-/// Faults without which the run still fails are taken out of the schedule.
-pub fn shrink(seed: u64, options: &Options, schedule: &Schedule) -> Schedule {
+/// Faults without which the run still fails in the same way are taken out of the schedule.
+pub fn shrink(seed: u64, options: &Options, schedule: &Schedule, oracle: &str) -> Schedule {
     let mut best = schedule.clone();
     let mut at = 0;
     while at < best.0.len() {
         let mut fewer = best.clone();
         fewer.0.remove(at);
         let outcome = run_with(seed, options.clone(), fewer.clone(), false);
-        if outcome.violation.is_some() {
+        if outcome.violation.is_some_and(|v| v.oracle == oracle) {
             best = fewer;
         } else {
             at += 1;

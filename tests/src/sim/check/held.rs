@@ -7,7 +7,8 @@ use super::super::world::World;
 use super::{Held, Violation, violation};
 use std::collections::BTreeSet;
 
-/// Changes each node applied for its peer and did not lose since.
+/// Changes each node applied for its peer. That it may lose them before the answer arrives is the
+/// loss of one node, which the other survives.
 #[derive(Default)]
 pub struct HeldBy {
     applied: [BTreeSet<u64>; 2],
@@ -17,11 +18,6 @@ impl HeldBy {
     pub fn applied(&mut self, n: usize, id: u64) {
         self.applied[n].insert(id);
     }
-
-    /// What was not synced may be gone; what is answered from now on was applied from now on.
-    pub fn cut(&mut self, n: usize) {
-        self.applied[n].clear();
-    }
 }
 
 pub(super) fn judge(world: &World, ack: &Held) -> Result<(), Violation> {
@@ -29,6 +25,10 @@ pub(super) fn judge(world: &World, ack: &Held) -> Result<(), Violation> {
     let peer = world.nodes[1 - ack.node].record.read();
     let (node, other) = (NAMES[ack.node], NAMES[1 - ack.node]);
     let id = ack.id;
+    if ack.alone && ack.sync {
+        // Begun alone, before the set grew: growth has flushed what it covers on the target.
+        return Ok(());
+    }
     if ack.alone {
         if own.set_size() != 1 || !own.set_has(node) {
             return violation(
