@@ -53,52 +53,7 @@ pub struct Record {
     pub boot: Id128,
 }
 
-/// What two records say, seen from the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
-    /// Neither has ever been synchronised.
-    BothFresh,
-    LocalFresh,
-    PeerFresh,
-    /// Different volumes: never merge (V1).
-    Foreign,
-    Same,
-    /// The peer's replica contains this one's acknowledged writes.
-    PeerNewer,
-    LocalNewer,
-    /// Each has an epoch the other does not know (V7, V9), or claims impossible (V8).
-    Diverged,
-}
-
 impl Record {
-    /// Compares ancestry. `a.relation(b)` and `b.relation(a)` are mirror images (I7).
-    pub fn relation(&self, peer: &Self) -> Relation {
-        let (local, remote) = match (&self.epoch, &peer.epoch) {
-            (None, None) => return Relation::BothFresh,
-            (None, Some(_)) => return Relation::LocalFresh,
-            (Some(_), None) => return Relation::PeerFresh,
-            (Some(l), Some(r)) => (l, r),
-        };
-        if self.volume != peer.volume {
-            return Relation::Foreign;
-        }
-        if local.id == remote.id {
-            return if local == remote {
-                Relation::Same
-            } else {
-                Relation::Diverged
-            };
-        }
-        match (
-            self.ended.contains(&remote.id),
-            peer.ended.contains(&local.id),
-        ) {
-            (true, false) => Relation::LocalNewer,
-            (false, true) => Relation::PeerNewer,
-            (false, false) | (true, true) => Relation::Diverged,
-        }
-    }
-
     /// The record of a new epoch after this one's, served by this node with the given set. What
     /// was gone after a power cut stays gone, an intent for another epoch is given up.
     pub fn next_epoch(&self, id: Id128, volume: Id128, mut set: Vec<String>) -> Self {
@@ -214,45 +169,38 @@ mod tests {
         Id128([n; 16])
     }
 
-    fn mirror(r: Relation) -> Relation {
-        match r {
-            Relation::LocalFresh => Relation::PeerFresh,
-            Relation::PeerFresh => Relation::LocalFresh,
-            Relation::PeerNewer => Relation::LocalNewer,
-            Relation::LocalNewer => Relation::PeerNewer,
-            other => other,
-        }
+    #[test]
+    fn an_intent_is_used_or_given_up_and_remembered() {
+        let first = Record::default().next_epoch(id(1), id(9), vec!["a".into(), "b".into()]);
+        let mut open = first.clone();
+        open.intent = Some(id(2));
+        let used = open.next_epoch(id(2), id(9), vec!["a".into()]);
+        assert_eq!((used.intent, used.void.len()), (None, 0));
+        let other = open.next_epoch(id(3), id(9), vec!["a".into()]);
+        assert_eq!(other.void, vec![id(2)], "the witness may hold it");
+        assert_eq!(other.list(), vec![id(2), id(1), id(3)]);
+        let mut peer = first.clone();
+        assert!(peer.list_void(&other.void) && !peer.list_void(&other.void));
+        assert!(peer.list().contains(&id(2)) && peer.void.is_empty());
     }
 
     #[test]
-    fn relation_is_symmetric_over_a_family_of_records() {
-        let fresh = Record::default();
-        let first = fresh.next_epoch(id(1), id(9), vec!["a".into(), "b".into()]);
-        let at_a = first.next_epoch(id(2), id(0), vec!["a".into()]);
-        let at_a_later = at_a.next_epoch(id(3), id(0), vec!["a".into(), "b".into()]);
-        let at_b = first.next_epoch(id(4), id(0), vec!["b".into()]);
-        let foreign = fresh.next_epoch(id(5), id(8), vec!["a".into()]);
-        let family = [&fresh, &first, &at_a, &at_a_later, &at_b, &foreign];
-        for x in family {
-            for y in family {
-                assert_eq!(x.relation(y), mirror(y.relation(x)), "I7: {x:?} {y:?}");
-            }
-        }
-        assert_eq!(first.relation(&at_a_later), Relation::PeerNewer);
-        assert_eq!(at_a.relation(&at_b), Relation::Diverged);
-        assert_eq!(at_a.relation(&foreign), Relation::Foreign);
-        assert_eq!(first.relation(&first.clone()), Relation::Same);
-        assert_eq!(fresh.relation(&foreign), Relation::LocalFresh);
-    }
-
-    #[test]
-    fn same_epoch_with_different_sets_is_never_the_same() {
-        let a = Record::default().next_epoch(id(1), id(9), vec!["a".into(), "b".into()]);
-        let mut b = a.clone();
-        if let Some(e) = &mut b.epoch {
-            e.set.pop();
-        }
-        assert_eq!(a.relation(&b), Relation::Diverged);
+    fn growth_ends_what_was_lost_and_is_adopted_whole() {
+        let mut source = Record::default().next_epoch(id(1), id(9), vec!["a".into()]);
+        source.lost = true;
+        let still = source.next_epoch(id(2), id(9), vec!["a".into()]);
+        assert!(still.lost, "only growth makes up for what is gone");
+        let grown = still.grown(id(3), vec!["b".into(), "a".into()]);
+        let target = Record {
+            stale: true,
+            lost: true,
+            void: vec![id(7)],
+            ..Record::default()
+        };
+        let adopted = target.adopted(&grown);
+        assert!(!grown.lost && !adopted.lost && !adopted.stale && !adopted.served);
+        assert_eq!(adopted.epoch, grown.epoch);
+        assert_eq!(adopted.ended, vec![id(1), id(2), id(7)]);
     }
 
     #[test]

@@ -113,6 +113,19 @@ impl Member {
         self.resolve(token, Err(refusal));
     }
 
+    /// Says why this node waits, unless something worse than waiting is said already. Returns
+    /// whether it is.
+    pub(super) fn idle(&mut self) -> bool {
+        let worse = |r: &Refusal| {
+            r.code.ends_with("-failed") || matches!(&*r.code, "local-disk" | "ejected")
+        };
+        let kept = self.reason.as_ref().is_some_and(worse);
+        if !kept {
+            self.reason = Some(self.idle_reason());
+        }
+        kept
+    }
+
     /// What a waiting node tells the operator.
     pub(super) fn idle_reason(&self) -> Refusal {
         let record = &self.record;

@@ -10,7 +10,7 @@ use crate::wire::Control;
 impl Member {
     /// Writes the record; nothing else is decided until it is durable, then `then`.
     pub(super) fn persist(&mut self, mut record: Record, then: Then) {
-        debug_assert!(self.writing.is_none(), "one record at a time");
+        assert!(self.writing.is_none(), "one record at a time");
         record.boot = self.boot;
         self.writing = Some((record.clone(), then));
         self.out.push(Output::Persist(Box::new(record)));
@@ -52,23 +52,11 @@ impl Member {
         if !matches!(self.phase, Phase::Wait) {
             self.stop_following("");
         }
-        let told = |r: &Refusal| r.code.ends_with("-failed") || r.code == "local-disk";
-        if !self.reason.as_ref().is_some_and(told) {
-            self.reason = Some(self.idle_reason());
+        if self.idle() {
+            self.fail_follow();
         }
-        self.fail_follow_if_failed();
         if self.met() {
             self.apply_verdict();
-        }
-    }
-
-    fn fail_follow_if_failed(&mut self) {
-        let failed = self
-            .reason
-            .as_ref()
-            .is_some_and(|r| r.code.ends_with("-failed"));
-        if failed {
-            self.fail_follow();
         }
     }
 

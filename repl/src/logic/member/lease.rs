@@ -138,6 +138,11 @@ impl Member {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn lease_number(&self) -> u64 {
+        self.lease.number
+    }
+
     /// Nothing asked before counts any more.
     pub(super) fn lease_ends(&mut self) {
         self.lease.until = None;

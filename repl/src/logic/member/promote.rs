@@ -61,6 +61,15 @@ impl Member {
         }
     }
 
+    /// An id that was given up never names an epoch: the peer may list it as ended.
+    pub(super) fn not_given_up(&mut self, id: Id128) -> Id128 {
+        if self.record.ended.contains(&id) {
+            self.new_id()
+        } else {
+            id
+        }
+    }
+
     /// What is known of the peer without meeting it.
     pub(super) fn evidence(&self, witness: Witness) -> Evidence {
         let by_hand = self.config.by_hand && matches!(self.phase, Phase::Promote(_));
@@ -96,13 +105,18 @@ impl Member {
 
     /// Goes on with the promotion, whatever changed.
     pub(super) fn promote_step(&mut self) {
-        let Phase::Promote(promote) = self.phase.clone() else {
+        let Phase::Promote(mut promote) = self.phase.clone() else {
             return;
         };
         match promote.step {
             PromoteStep::Record => return,
             PromoteStep::Asking => return self.promote_answered(),
             _ => {}
+        }
+        if self.record.ended.contains(&promote.ask.new) {
+            // An id that was given up never names an epoch.
+            promote.ask = self.new_ask();
+            self.phase = Phase::Promote(promote.clone());
         }
         let Some(session) = &self.session else {
             return self.promote_alone(promote);
@@ -162,6 +176,16 @@ impl Member {
 
     /// Nobody answers: the witness, or what else is known.
     fn promote_alone(&mut self, mut promote: Promote) {
+        let known = self.peer_last.as_ref().is_some_and(|r| r.epoch.is_some());
+        if self.record.epoch.is_none() && (known || !self.config.by_hand) && !promote.force {
+            // A volume begins by an operator's word, or where both nodes say that they have none.
+            let refusal = if known {
+                self.not_source(Rule::V2)
+            } else {
+                self.idle_reason()
+            };
+            return self.promote_refused(refusal);
+        }
         let may = self.may_serve(Witness::NotAsked);
         if let (May::Wait(block), false) = (&may, promote.force) {
             return self.promote_refused(block.clone().into());
@@ -332,6 +356,8 @@ impl Member {
             self.resolve(token, Err(refusal.clone()));
         }
         self.enter(Phase::Wait);
+        // What the verdict asks of a node that waits was put off.
+        self.apply_verdict();
         self.reason = Some(refusal);
     }
 
@@ -348,7 +374,8 @@ impl Member {
             same
         } else {
             let volume = self.fresh.0[1];
-            let mut next = self.record.next_epoch(promote.ask.new, volume, set);
+            let id = self.not_given_up(promote.ask.new);
+            let mut next = self.record.next_epoch(id, volume, set);
             next.lost |= forced && self.record.epoch.is_some();
             next
         };

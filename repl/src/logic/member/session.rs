@@ -158,7 +158,7 @@ impl Member {
         }
         if verdict.source() == Some(&*self.config.local) {
             if self.phase == Phase::Wait {
-                self.reason = Some(self.idle_reason());
+                self.idle();
             }
             return;
         }
@@ -169,13 +169,7 @@ impl Member {
             Phase::Second if ahead => self.stop_following("stale"),
             Phase::Second => {}
             _ => {
-                if self
-                    .reason
-                    .as_ref()
-                    .is_none_or(|r| !r.code.ends_with("-failed"))
-                {
-                    self.reason = Some(self.idle_reason());
-                }
+                self.idle();
                 self.try_join();
             }
         }

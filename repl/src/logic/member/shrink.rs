@@ -153,7 +153,8 @@ impl Member {
     fn alone_record(&mut self, shrink: &Shrink) -> Record {
         let set = vec![self.config.local.clone()];
         let volume = self.record.volume;
-        self.record.next_epoch(shrink.ask.new, volume, set)
+        let id = self.not_given_up(shrink.ask.new);
+        self.record.next_epoch(id, volume, set)
     }
 
     fn shrink_go(&mut self, shrink: Shrink) {

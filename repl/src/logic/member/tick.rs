@@ -18,7 +18,7 @@ impl Member {
                     self.eject_peer("peer-slow", why);
                 }
             }
-            Phase::Shrink(_) if waited > limit / 3 => self.shrink_overdue(),
+            Phase::Shrink(_) if waited >= limit / 4 => self.shrink_overdue(),
             Phase::Alone => self.join_tick(),
             Phase::Promote(_) => self.promote_tick(),
             Phase::Leave(_) => self.leave_tick(),

@@ -78,14 +78,13 @@ pub fn alone(me: &Claim<'_>, evidence: &Evidence) -> Alone {
     if evidence.told_stale {
         return may(Rule::W7, May::Serve);
     }
-    if evidence.fenced {
-        return may(Rule::W4, May::Serve);
-    }
     match evidence.witness {
-        Witness::NotConfigured => by_policy(me, evidence.policy),
         Witness::NotAsked => may(granted, May::Ask),
         Witness::Granted => may(granted, May::Serve),
+        // Not even where the peer is off: it may have acknowledged before.
         Witness::Refused(Some(_)) => wait(granted, elsewhere()),
+        _ if evidence.fenced => may(Rule::W4, May::Serve),
+        Witness::NotConfigured => by_policy(me, evidence.policy),
         Witness::Refused(None) => wait(granted, empty()),
         Witness::Silent => wait(Rule::W7, silent()),
     }

@@ -165,7 +165,9 @@ fn together(rules: &Rules, a: &View<'_>, b: &View<'_>) -> Verdict {
     let (first, other) = if key(b) < key(a) { (b, a) } else { (a, b) };
     let ended = |view: &View<'_>| {
         let record = view.claim.record;
-        record.clean && !record.stale && !view.lost(rules)
+        // A record that stepped back says nothing of how the epoch before ended.
+        let own = record.epoch_id() == Some(view.epoch.id);
+        own && record.clean && !record.stale && !view.lost(rules)
     };
     if ended(a) && ended(b) {
         return source(Rule::V3, first.claim, Scope::Nothing, false);
