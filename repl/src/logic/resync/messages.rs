@@ -89,19 +89,29 @@ pub struct At {
     pub place: Option<(Uid, Name)>,
 }
 
+/// What the source has at a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Has {
+    pub uid: Uid,
+    pub kind: Kind,
+    /// A file with several names: the target remembers it.
+    pub several: bool,
+}
+
 /// A name, and what the source has there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expect {
     pub name: Name,
-    pub there: Option<(Uid, Kind)>,
+    pub there: Option<Has>,
 }
 
 /// An entry that is to be on the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
     pub name: Name,
-    pub uid: Uid,
-    pub kind: Kind,
+    pub has: Has,
+    /// Another place where the target may have it.
+    pub place: Option<(Uid, Name)>,
     /// Make it if the target has it nowhere.
     pub make: bool,
 }
@@ -166,8 +176,13 @@ pub enum Request {
     Open(Open),
     /// The target's own marks from the `from`th on. Reply: [`Reply::Marks`].
     Marks { from: u64 },
-    /// A pass begins; the last one runs while writes are held. Reply: [`Reply::Done`].
-    Pass { number: u32, last: bool },
+    /// A pass begins; the last one runs while writes are held. One that `walks` compares whole
+    /// trees. Reply: [`Reply::Done`].
+    Pass {
+        number: u32,
+        last: bool,
+        walks: bool,
+    },
     /// Finds directories by identity. Reply: [`Reply::Resolved`].
     Resolve {
         dir: DirId,
@@ -373,9 +388,9 @@ impl Request {
             Self::Open(open) => open.aside.as_ref().is_none_or(|a| a.reason.len() <= 4096),
             Self::Check { entries, .. } => {
                 let mut kinds = entries.iter().filter_map(|e| e.there.as_ref());
-                kinds.all(|(_, kind)| kind.is_sane())
+                kinds.all(|has| has.kind.is_sane())
             }
-            Self::Put { entries, .. } => entries.iter().all(|e| e.kind.is_sane()),
+            Self::Put { entries, .. } => entries.iter().all(|e| e.has.kind.is_sane()),
             Self::Files { files, .. } => files
                 .iter()
                 .all(|f| f.attrs.is_sane() && f.others.iter().all(|n| is_xattr_name(n))),

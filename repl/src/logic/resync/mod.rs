@@ -15,11 +15,21 @@
 //!   in the simulator it is polled by hand. It reaches the world through [`SourceTree`] (what is
 //!   there), [`Pipe`] (the target) and [`Feed`] (marks, pace, what the member machine says).
 //! * [`messages`]: what source and target say to each other.
+//! * [`target`]: what the other end does.
+//! * [`model`]: a tree in memory, for tests.
 //! * [`progress`]: what `status` shows.
 
 pub mod bounded;
+mod engine;
 pub mod messages;
+pub mod model;
 pub mod progress;
+pub mod target;
+#[cfg(test)]
+mod tests;
+
+/// Most entries a tree gives in one piece of a listing.
+pub const MAX_LISTED: usize = 512;
 
 use crate::ids::{DirId, Id128, Key, Uid};
 use crate::logic::dirty::Marks;
@@ -141,7 +151,8 @@ pub trait Pipe {
 pub enum Since {
     /// A session begins: all marks, with this node's own of all times. If a pass that was
     /// [complete](PassReport::complete) ended in an earlier session of the same boot of the target,
-    /// those since it began will do.
+    /// those since it began will do, but with the births of all times: a file may have been renamed
+    /// before that pass met it.
     Start { boot: Id128 },
     /// Since the last call.
     Last,
@@ -242,6 +253,8 @@ pub struct Outcome {
     pub sent: u64,
     pub compared: u64,
     pub files: u64,
+    /// Directories settled.
+    pub directories: u64,
     /// Places that were not marked and yet differed; they were compared wholly.
     pub anomalies: u64,
 }
@@ -267,10 +280,10 @@ pub enum Failure {
 /// # Errors
 /// See [`Failure`].
 pub async fn run<P: Pipe, F: Feed>(
-    _tree: &dyn SourceTree,
-    _pipe: &P,
-    _feed: &F,
-    _order: Order,
+    tree: &dyn SourceTree,
+    pipe: &P,
+    feed: &F,
+    order: Order,
 ) -> Result<Outcome, Failure> {
-    Err(Failure::Protocol)
+    engine::run(tree, pipe, feed, order).await
 }

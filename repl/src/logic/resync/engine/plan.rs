@@ -1,0 +1,206 @@
+//! What one pass has to look at: marks, by identity, with what an earlier pass left over.
+
+use super::super::bounded::Name;
+use super::super::messages::{BLOCK, Way};
+use crate::ids::{DirId, Key, Uid};
+use crate::logic::dirty::{Births, DirMark, FileMark, Marks};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Passes after which a directory that is not found is no coincidence any more.
+pub(super) const TRIES: u8 = 2;
+
+/// A directory whose entries may differ.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DirPlan {
+    /// `None`: it is gone at the source.
+    pub(super) key: Option<Key>,
+    pub(super) names: BTreeSet<Name>,
+    /// Any entry may differ.
+    pub(super) all: bool,
+    /// And the content of all files in it.
+    pub(super) deep: bool,
+    /// Its own attributes may differ.
+    pub(super) meta: bool,
+    /// The target knows it.
+    pub(super) found: bool,
+    /// Where the target says it has it, if only the target has marked it.
+    pub(super) way: Option<Way>,
+    /// Names at which the target lacks something.
+    pub(super) put: Vec<Name>,
+    /// Passes that did not find it.
+    pub(super) tries: u8,
+}
+
+/// A file whose content or attributes may differ.
+#[derive(Clone, Debug)]
+pub(super) struct FilePlan {
+    pub(super) key: Key,
+    pub(super) place: Option<(Uid, Name)>,
+    /// Offset and end, sorted, whole blocks.
+    pub(super) ranges: Vec<(u64, u64)>,
+    pub(super) tries: u8,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Of the marks of this pass.
+    born: Vec<Births>,
+    /// Of all marks of this session. A file that is renamed while a pass runs may be met in a later
+    /// one only, so these grow.
+    births: Vec<Births>,
+    pub(super) dirs: BTreeMap<(DirId, Uid), DirPlan>,
+    pub(super) files: BTreeMap<(DirId, Uid), FilePlan>,
+    /// Marked by the target, and not found at the source yet.
+    pub(super) wanted: BTreeMap<(DirId, Uid), Vec<(u64, u64)>>,
+    /// Where the target lacked a file, though an older one: from the next pass on it is made.
+    pub(super) missing: BTreeMap<(DirId, Uid), (Uid, Name)>,
+    /// Directories to be compared with all below them.
+    pub(super) walks: Vec<(DirId, Key, Uid)>,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.dirs.is_empty() && self.files.is_empty() && self.walks.is_empty()
+    }
+
+    /// The file was born since the replicas were equal: all of it may differ.
+    pub(super) fn is_birth(&self, uid: Uid) -> bool {
+        is_among(&self.births, uid)
+    }
+
+    /// The file was born since the marks before these were taken: the target can have it only at a
+    /// marked name.
+    pub(super) fn is_new(&self, uid: Uid) -> bool {
+        is_among(&self.born, uid)
+    }
+
+    /// What the next pass needs of this plan.
+    pub(super) fn take_births(&mut self) -> Vec<Births> {
+        std::mem::take(&mut self.births)
+    }
+
+    pub(super) fn set_births(&mut self, births: Vec<Births>) {
+        self.births = births;
+        for born in &self.born {
+            let same = self.births.iter_mut().find(|b| b.origin == born.origin);
+            match same {
+                Some(same) => same.from = same.from.min(born.from),
+                None => self.births.push(*born),
+            }
+        }
+    }
+
+    /// Adds marks of the source's; `what` tells identity of a file, and whether it is a directory.
+    pub(super) fn add(
+        &mut self,
+        marks: Marks,
+        mut what: impl FnMut(DirId, Key) -> Option<(Uid, bool)>,
+    ) {
+        self.born.extend(marks.births);
+        for mark in marks.dirs {
+            self.add_dir(mark);
+        }
+        for mark in marks.files {
+            if mark.ranges.is_empty() && what(mark.dir, mark.key).is_some_and(|(_, dir)| dir) {
+                let plan = self.dirs.entry((mark.dir, mark.uid)).or_default();
+                plan.key = Some(mark.key);
+                plan.meta = true;
+                continue;
+            }
+            let place = mark.place.as_ref().and_then(|(parent, name)| {
+                let (uid, _) = what(mark.dir, *parent)?;
+                let plan = self.dirs.entry((mark.dir, uid)).or_default();
+                plan.key.get_or_insert(*parent);
+                Some((uid, Name::new(name)?))
+            });
+            self.add_file(mark, place);
+        }
+    }
+
+    fn add_dir(&mut self, mark: DirMark) {
+        let plan = self.dirs.entry((mark.dir, mark.uid)).or_default();
+        plan.key = Some(mark.key);
+        plan.all |= mark.all || mark.deep;
+        plan.deep |= mark.deep;
+        plan.names.extend(mark.names.iter().filter_map(|n| Name::new(n)));
+    }
+
+    fn add_file(&mut self, mark: FileMark, place: Option<(Uid, Name)>) {
+        let ranges = mark.ranges.into_iter();
+        let ranges = ranges.map(|(offset, len)| (offset, offset.saturating_add(len)));
+        self.want(mark.dir, mark.uid, mark.key, place, ranges.collect());
+    }
+
+    /// A file is to be compared in these ranges.
+    pub(super) fn want(
+        &mut self,
+        dir: DirId,
+        uid: Uid,
+        key: Key,
+        place: Option<(Uid, Name)>,
+        ranges: Vec<(u64, u64)>,
+    ) {
+        let plan = self.files.entry((dir, uid)).or_insert_with(|| FilePlan {
+            key,
+            place: None,
+            ranges: Vec::new(),
+            tries: 0,
+        });
+        plan.key = key;
+        if place.is_some() {
+            plan.place = place;
+        }
+        plan.ranges.extend(ranges);
+        plan.ranges = merged(std::mem::take(&mut plan.ranges));
+    }
+
+    /// What an earlier pass left over.
+    pub(super) fn carry(&mut self, left: Self) {
+        for (id, left) in left.dirs {
+            let plan = self.dirs.entry(id).or_default();
+            plan.key = plan.key.or(left.key);
+            plan.all |= left.all;
+            plan.deep |= left.deep;
+            plan.meta |= left.meta;
+            plan.names.extend(left.names);
+            plan.way = plan.way.take().or(left.way);
+            plan.tries = plan.tries.max(left.tries);
+        }
+        for ((dir, uid), left) in left.files {
+            let tries = left.tries;
+            self.want(dir, uid, left.key, None, left.ranges);
+            if let Some(plan) = self.files.get_mut(&(dir, uid)) {
+                plan.tries = tries;
+                plan.place = plan.place.take().or(left.place);
+            }
+        }
+        self.walks.extend(left.walks);
+        self.missing.extend(left.missing);
+    }
+}
+
+fn is_among(births: &[Births], uid: Uid) -> bool {
+    let mut births = births.iter();
+    births.any(|b| b.origin == uid.origin && uid.number >= b.from)
+}
+
+/// Sorted, whole blocks, not touching each other.
+pub(super) fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    for (start, end) in &mut ranges {
+        *start = *start / BLOCK * BLOCK;
+        *end = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX / BLOCK * BLOCK);
+    }
+    ranges.sort_unstable();
+    let mut out: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+    for (start, end) in ranges {
+        match out.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ if start < end => out.push((start, end)),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// All of a file.
+pub(super) const WHOLE: (u64, u64) = (0, u64::MAX / BLOCK * BLOCK);

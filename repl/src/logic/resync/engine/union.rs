@@ -1,0 +1,216 @@
+//! The target's own marks: it served, or applied what this node has lost. They name files by the
+//! way the target has to them; the same file is found here by identity, below what is known.
+
+use super::super::bounded::Name;
+use super::super::messages::{PeerMark, PeerTouch, Reply, Request, Way};
+use super::super::{Failure, Feed, Pipe};
+use super::look::source_failed;
+use super::{Engine, is_gone};
+use crate::ids::{DirId, Key, Uid};
+use std::collections::BTreeMap;
+
+type Keys = BTreeMap<(DirId, Uid), Key>;
+
+impl<P: Pipe, F: Feed> Engine<'_, P, F> {
+    /// Adds the target's marks to the plan.
+    pub(super) async fn take_peer_marks(&mut self) -> Result<(), Failure> {
+        let mut from = Some(0);
+        let mut left = Vec::new();
+        let mut keys = self.known_keys();
+        while let Some(n) = from {
+            let Reply::Marks {
+                everything,
+                marks,
+                next,
+            } = self.ask(Request::Marks { from: n }).await?
+            else {
+                return Err(Failure::Protocol);
+            };
+            if everything {
+                self.walk_all();
+            }
+            for mark in marks {
+                // Most are found at once; the others may lie below what another mark leads to.
+                if !self.adopt(&mut keys, &mark)? {
+                    left.push(mark);
+                }
+            }
+            from = next;
+        }
+        loop {
+            self.learn(&mut keys)?;
+            let count = left.len();
+            let mut still = Vec::new();
+            for mark in left {
+                if !self.adopt(&mut keys, &mark)? {
+                    still.push(mark);
+                }
+            }
+            left = still;
+            if left.is_empty() || left.len() == count {
+                break;
+            }
+        }
+        left.into_iter().for_each(|mark| self.only_there(mark));
+        Ok(())
+    }
+
+    /// What the source's own marks lead to.
+    fn known_keys(&self) -> Keys {
+        let dirs = self.plan.dirs.iter();
+        let mut keys: Keys = dirs.filter_map(|(id, plan)| Some((*id, plan.key?))).collect();
+        keys.extend(self.plan.files.iter().map(|(id, plan)| (*id, plan.key)));
+        keys
+    }
+
+    /// Learns what stands at marked names here.
+    fn learn(&self, keys: &mut Keys) -> Result<(), Failure> {
+        for ((dir, _), plan) in &self.plan.dirs {
+            let Some(key) = plan.key else { continue };
+            for name in &plan.names {
+                match self.tree.entry(*dir, key, name.bytes()) {
+                    Ok(Some(entry)) => {
+                        keys.insert((*dir, entry.uid), entry.key);
+                    }
+                    Ok(None) => {}
+                    Err(errno) if is_gone(errno) => {}
+                    Err(errno) => return Err(source_failed(errno, name)),
+                }
+            }
+            let mut cookie = plan.all.then_some(0);
+            while let Some(at) = cookie {
+                let (entries, next) = match self.tree.list(*dir, key, at) {
+                    Ok(listing) => listing,
+                    Err(_) => break,
+                };
+                for (_, entry) in entries {
+                    if entry.kind == super::super::messages::Kind::Directory {
+                        keys.insert((*dir, entry.uid), entry.key);
+                    }
+                }
+                cookie = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one mark; false if its file is not found here.
+    fn adopt(&mut self, keys: &mut Keys, mark: &PeerMark) -> Result<bool, Failure> {
+        let Some((uid, key)) = self.follow(keys, mark)? else {
+            return Ok(false);
+        };
+        let place = place_of(mark);
+        match &mark.what {
+            PeerTouch::Data(ranges) => {
+                let ranges = ranges.iter().map(|(o, len)| (*o, o.saturating_add(*len)));
+                self.plan.want(mark.dir, uid, key, None, ranges.collect());
+            }
+            PeerTouch::Whole => {
+                let whole = vec![super::plan::WHOLE];
+                self.plan.want(mark.dir, uid, key, None, whole);
+            }
+            PeerTouch::Names(names) => {
+                let plan = self.plan.dirs.entry((mark.dir, uid)).or_default();
+                plan.key = Some(key);
+                plan.names.extend(names.iter().filter_map(|n| Name::new(n)));
+                return Ok(true);
+            }
+            PeerTouch::Entries { deep } => {
+                let plan = self.plan.dirs.entry((mark.dir, uid)).or_default();
+                plan.key = Some(key);
+                plan.all = true;
+                plan.deep |= deep;
+                return Ok(true);
+            }
+        }
+        // The target finds the file where it has it, unless it is moved there first.
+        if let Some((parent, name)) = place {
+            let known = if parent == Uid::ROOT {
+                Some(self.tree.root(mark.dir))
+            } else {
+                keys.get(&(mark.dir, parent)).copied()
+            };
+            if let Some(parent_key) = known {
+                let plan = self.plan.dirs.entry((mark.dir, parent)).or_default();
+                plan.key.get_or_insert(parent_key);
+            }
+            if let Some(plan) = self.plan.files.get_mut(&(mark.dir, uid)) {
+                plan.place.get_or_insert((parent, name));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Follows the target's way from the deepest file on it that is known here.
+    fn follow(&self, keys: &mut Keys, mark: &PeerMark) -> Result<Option<(Uid, Key)>, Failure> {
+        let dir = mark.dir;
+        let known = mark.way.iter().enumerate().rev();
+        let known = known.filter_map(|(n, (uid, _))| Some((n + 1, *keys.get(&(dir, *uid))?)));
+        let root = (0, self.tree.root(dir));
+        let (start, mut at) = known.into_iter().next().unwrap_or(root);
+        let mut uid = match start.checked_sub(1).and_then(|n| mark.way.get(n)) {
+            Some((uid, _)) => *uid,
+            None => Uid::ROOT,
+        };
+        for (want, name) in mark.way.iter().skip(start) {
+            match self.tree.entry(dir, at, name) {
+                Ok(Some(entry)) if entry.uid == *want => {
+                    keys.insert((dir, entry.uid), entry.key);
+                    (uid, at) = (entry.uid, entry.key);
+                }
+                Ok(_) => return Ok(None),
+                Err(errno) if is_gone(errno) => return Ok(None),
+                Err(errno) => {
+                    return Err(Failure::Source {
+                        errno,
+                        what: String::from_utf8_lossy(name).into_owned(),
+                    });
+                }
+            }
+        }
+        Ok(Some((uid, at)))
+    }
+
+    /// A file that is not here, or not found yet.
+    fn only_there(&mut self, mark: PeerMark) {
+        let way: Option<Way> = mark
+            .way
+            .iter()
+            .map(|(uid, name)| Some((*uid, Name::new(name)?)))
+            .collect();
+        let (Some(way), Some((uid, _))) = (way, mark.way.last()) else {
+            return;
+        };
+        let id = (mark.dir, *uid);
+        match mark.what {
+            PeerTouch::Data(ranges) => {
+                let ranges = ranges.into_iter();
+                let ranges = ranges.map(|(o, len)| (o, o.saturating_add(len)));
+                self.plan.wanted.entry(id).or_default().extend(ranges);
+            }
+            PeerTouch::Whole => {
+                let wanted = self.plan.wanted.entry(id).or_default();
+                wanted.push(super::plan::WHOLE);
+            }
+            PeerTouch::Names(names) => {
+                let plan = self.plan.dirs.entry(id).or_default();
+                plan.names.extend(names.iter().filter_map(|n| Name::new(n)));
+                plan.way = Some(way);
+            }
+            PeerTouch::Entries { deep } => {
+                let plan = self.plan.dirs.entry(id).or_default();
+                plan.all = true;
+                plan.deep |= deep;
+                plan.way = Some(way);
+            }
+        }
+    }
+}
+
+/// Directory and name of a marked file, as the target has them.
+fn place_of(mark: &PeerMark) -> Option<(Uid, Name)> {
+    let (_, name) = mark.way.last()?;
+    let above = mark.way.len().checked_sub(2).and_then(|n| mark.way.get(n));
+    let parent = above.map_or(Uid::ROOT, |(uid, _)| *uid);
+    Some((parent, Name::new(name)?))
+}
