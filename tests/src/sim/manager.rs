@@ -176,6 +176,7 @@ impl World {
         let Some(daemon) = node.daemon.take() else {
             return;
         };
+        self.checks.servers.serves[n] = false;
         for job in daemon.jobs.into_values() {
             self.client_lost(job.client);
         }

@@ -353,7 +353,7 @@ impl World {
         let marks = resync_trees::peer_marks(&daemon.map.marks(), &tree);
         if let Some(target) = daemon.target.as_mut().filter(|_| current) {
             if target.run.as_ref().is_none_or(|(s, _)| *s != session) {
-                let side = TargetSide::new(tree.clone(), notes, boot);
+                let side = Arc::new(TargetSide::new(tree.clone(), notes, boot));
                 target.run = Some((session, Target::new(side, rules)));
             }
             let Some((_, run)) = &target.run else { return };

@@ -245,6 +245,7 @@ impl World {
         job.stage = Stage::Shipped;
         let both = job.gate == Gate::Replicated;
         let change = job.change.clone();
+        self.trace(|| format!("{} begins {id} {change:?}", super::node::NAMES[n]));
         self.checks.acked.begin_sync(n, id, &change);
         if both {
             self.ship(n, id);

@@ -327,6 +327,8 @@ impl Tree {
             return Err(EISDIR);
         }
         inode.pages.retain(|page, _| page * PAGE < size);
+        self.dirty
+            .retain(|(of, page)| *of != ino || page * PAGE < size);
         Arc::make_mut(&mut inode.meta).size = size;
         self.note(&[ino]);
         Ok(())
@@ -351,15 +353,23 @@ impl Tree {
                 let beyond = (ino, size.div_ceil(PAGE))..(ino + 1, 0);
                 let gone: Vec<_> = self.disk_pages.range(beyond).map(|(k, _)| *k).collect();
                 for key in gone {
-                    self.disk_pages.remove(&key);
+                    // What was written since, and is on the disk, stays.
+                    let live = self.live.get(&ino);
+                    let newer = live.is_some_and(|i| i.pages.contains_key(&key.1));
+                    if !newer || self.dirty.contains(&key) {
+                        self.disk_pages.remove(&key);
+                    }
                 }
             }
         }
     }
 
     fn write_back(&mut self, ino: Ino, page: u64) {
-        let value = self.live.get(&ino).and_then(|i| i.pages.get(&page));
-        match value {
+        let Some(inode) = self.live.get(&ino) else {
+            // Removed, but perhaps not on the disk yet.
+            return;
+        };
+        match inode.pages.get(&page) {
             Some(value) => drop(self.disk_pages.insert((ino, page), *value)),
             None => drop(self.disk_pages.remove(&(ino, page))),
         }
