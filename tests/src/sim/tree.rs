@@ -497,6 +497,24 @@ impl Tree {
         found
     }
 
+    /// Contents of all files, by inode.
+    pub fn contents(&self) -> BTreeMap<(Ino, u64), u64> {
+        let files = self.live.iter().flat_map(|(ino, inode)| {
+            let pages = inode.pages.iter();
+            pages.map(|(page, value)| ((*ino, *page), *value))
+        });
+        files.collect()
+    }
+
+    /// An identity that two files share.
+    pub fn double(&self) -> Option<Uid> {
+        let mut seen = BTreeMap::new();
+        let places = self.places().into_iter();
+        let mut uids = places.filter_map(|(_, _, ino)| Some((self.live.get(&ino)?.meta.uid?, ino)));
+        uids.find(|(uid, ino)| *seen.entry(*uid).or_insert(*ino) != *ino)
+            .map(|(uid, _)| uid)
+    }
+
     /// One of [`Self::registers`], wherever the file is.
     pub fn value(&self, reg: &Reg) -> Value {
         let inode = |uid: &Uid| self.by_uid.get(uid).and_then(|ino| self.live.get(ino));

@@ -135,6 +135,10 @@ impl Acked {
         let mut known: BTreeSet<Reg> = history.regs.keys().cloned().collect();
         known.extend(now.keys().cloned());
         for reg in known {
+            if !now.contains_key(&Reg::Mode(reg.uid())) {
+                // Without a name; a power cut may bring it back as it was.
+                continue;
+            }
             let value = now.get(&reg).copied().flatten();
             let past = history.regs.entry(reg).or_default();
             let at = past.values.iter().rposition(|(v, _)| *v == value);

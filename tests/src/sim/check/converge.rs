@@ -1,6 +1,7 @@
 //! I10: when faults have stopped, one node serves with the other in its set, both trees are the
 //! same, and nothing is marked.
 
+use super::super::change::show;
 use super::super::node::NAMES;
 use super::super::world::World;
 use super::{Violation, violation};
@@ -25,6 +26,12 @@ pub(super) fn judge(world: &World) -> Result<(), Violation> {
         let list: Vec<_> = differ.chain(other).take(5).collect();
         let text = format!("the trees differ: {list:?}\n{}", world.state());
         return violation(ORACLE, text);
+    }
+    for n in 0..2 {
+        if let Some(uid) = world.nodes[n].tree().double() {
+            let text = format!("{} has two files of {}", NAMES[n], show(uid));
+            return violation(ORACLE, text);
+        }
     }
     for n in [server, 1 - server] {
         let level = world.nodes[n].daemon.as_ref().map(|d| d.map.pressure().level);
