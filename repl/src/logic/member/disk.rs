@@ -25,7 +25,7 @@ impl Member {
         }
         let news = record != self.record;
         self.record = record;
-        if news && self.met() && !matches!(then, Then::SwappedOut | Then::Left) {
+        if news && !matches!(then, Then::SwappedOut | Then::Left) {
             self.send_state();
         }
         match then {

@@ -214,12 +214,12 @@ impl Member {
                 self.fail_swap(code, why);
                 self.shrink(code, why);
             }
-            Phase::Leave(leave) if leave.served && leave.step != LeaveStep::Tell => {
-                if self.two_in_set() {
-                    self.shrink(code, why);
-                    if let Phase::Shrink(shrink) = &mut self.phase {
-                        shrink.stop = Some(leave.token);
-                    }
+            Phase::Leave(leave)
+                if leave.served && leave.step != LeaveStep::Tell && self.two_in_set() =>
+            {
+                self.shrink(code, why);
+                if let Phase::Shrink(shrink) = &mut self.phase {
+                    shrink.stop = Some(leave.token);
                 }
             }
             _ => {}
