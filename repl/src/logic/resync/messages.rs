@@ -309,6 +309,9 @@ pub enum Reply {
     Checked {
         #[serde(deserialize_with = "list")]
         seen: Vec<Seen>,
+        /// Directories that were parked.
+        #[serde(deserialize_with = "list")]
+        parked: Vec<Uid>,
         /// Files of which the target has two: their content must be compared.
         #[serde(deserialize_with = "list")]
         doubles: Vec<Uid>,

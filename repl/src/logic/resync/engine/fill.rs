@@ -36,6 +36,9 @@ pub(super) struct Filling {
     failed: i32,
     /// Nothing more will be sent.
     ended: bool,
+    /// Where the file ended when it was read. If it has grown since, the target gets this size: what
+    /// it has beyond was not compared, and the growth is marked.
+    end: u64,
     tries: u8,
 }
 
@@ -88,6 +91,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             flights: 0,
             failed: 0,
             ended: false,
+            end: u64::MAX,
             tries: 0,
         };
         if let Some(slot) = self.idle.pop() {
@@ -178,10 +182,17 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 Ok(())
             }
             Ok(Piece::End) => {
+                self.ends_at(file, at);
                 self.work.push(Work::Finish(file));
                 Ok(())
             }
             Err(errno) => self.abandon(file, errno),
+        }
+    }
+
+    fn ends_at(&mut self, file: usize, end: u64) {
+        if let Some(f) = self.file(file) {
+            f.end = f.end.min(end);
         }
     }
 
@@ -223,6 +234,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             Err(errno) => return self.abandon(file, errno),
         };
         let n = blocks.len();
+        if n < count || start + n as u64 * BLOCK >= size {
+            self.ends_at(file, size);
+        }
         let bytes = n as u64 * BLOCK;
         self.feed.permit(bytes).await?;
         self.report.compared += bytes;
@@ -343,7 +357,10 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 self.post_zero(file, start, len).await?;
                 len
             }
-            Ok(Piece::End) => end - start,
+            Ok(Piece::End) => {
+                self.ends_at(file, start);
+                end - start
+            }
             Err(errno) => return self.abandon(file, errno),
         };
         if start + done < end {
@@ -372,9 +389,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let Some(f) = self.file(file).filter(|f| !f.ended) else {
             return Ok(());
         };
-        let (dir, key) = (f.dir, f.key);
+        let (dir, key, end) = (f.dir, f.key, f.end);
         match self.tree.attrs(dir, key) {
-            Ok(attrs) => self.push_whole(file, attrs, None).await,
+            Ok(mut attrs) => {
+                attrs.size = attrs.size.min(end);
+                self.push_whole(file, attrs, None).await
+            }
             Err(errno) => self.abandon(file, errno),
         }
     }

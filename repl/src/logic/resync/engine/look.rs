@@ -126,6 +126,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         steps: &[Option<u16>],
     ) -> Result<(), Failure> {
         for (id, step) in dirs.iter().zip(steps) {
+            let (dir, uid) = *id;
+            let unknown = self.is_unknown(uid);
             let Some(plan) = self.plan.dirs.get_mut(id) else {
                 continue;
             };
@@ -133,7 +135,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             if step.is_some() {
                 continue;
             }
-            let (dir, uid) = *id;
+            plan.all |= unknown;
             let look = Look {
                 dir,
                 uid,
@@ -234,7 +236,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             let same = |e: &&Entry| Some(e.uid) == found.uid && e.kind == found.kind;
             let needed = match entry.as_ref().filter(same) {
                 Some(e) if e.kind == Kind::Directory => {
-                    look.recurse || self.suspect || self.plan.is_birth(e.uid)
+                    look.recurse || self.suspect || self.is_unknown(e.uid)
                 }
                 Some(e) => e.links > 1,
                 None => true,
@@ -257,14 +259,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         &mut self,
         checking: Checking,
         seen: &[Seen],
-        doubles: &[Uid],
     ) -> Result<(), Failure> {
         let Checking {
             look,
             named,
             entries,
         } = checking;
-        self.doubled(look.dir, doubles);
         for ((name, entry), seen) in entries.into_iter().zip(seen) {
             match (seen, entry) {
                 (Seen::Failed(errno), _) => {
@@ -289,13 +289,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// The target has the very file at a name. That need not mean that its content is equal.
     fn same(&mut self, look: &Look, named: bool, name: Name, entry: &Entry) {
         let dir = look.dir;
-        let birth = self.plan.is_birth(entry.uid);
         if entry.kind == Kind::Directory {
             if look.recurse {
                 self.work.push(Work::List(below(look, entry, true), 0));
             } else if self.suspect {
                 self.plan.walks.push((dir, entry.key, entry.uid));
-            } else if birth {
+            } else if self.is_unknown(entry.uid) {
                 let plan = self.plan.dirs.entry((dir, entry.uid)).or_default();
                 let known = plan.found && plan.all;
                 plan.key = Some(entry.key);
@@ -305,7 +304,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     self.work.push(Work::List(below(look, entry, false), 0));
                 }
             }
-        } else if named && (birth || self.suspect) {
+        } else if named && (self.suspect || self.plan.is_birth(entry.uid)) {
             let place = Some((look.uid, name));
             self.plan.want(dir, entry.uid, entry.key, place, vec![WHOLE]);
         }
@@ -335,10 +334,32 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// The target had two files of one identity. Only the one in its place is used from now on,
     /// but which one had the newer content is not known.
     pub(super) fn doubled(&mut self, dir: DirId, doubles: &[Uid]) {
-        if doubles.is_empty() || self.walking {
-            return;
+        // Of those born lately the content is compared anyway.
+        let mut old = doubles.iter().filter(|uid| !self.plan.is_birth(**uid));
+        if old.next().is_some() && !self.walking {
+            self.anomaly(dir);
         }
-        self.anomaly(dir);
+    }
+
+    /// A directory whose entries need not have been marked when they changed.
+    pub(super) fn is_unknown(&self, uid: Uid) -> bool {
+        self.plan.is_birth(uid) && !self.known.contains(&uid)
+    }
+
+    /// Directories were parked. If their entries may have changed without a mark, these are parked
+    /// one by one, so that each is found when its place comes.
+    pub(super) fn empty(&mut self, dir: DirId, parked: &[Uid]) {
+        for uid in parked {
+            if self.is_unknown(*uid) && self.looked.insert((dir, *uid)) {
+                let look = Look {
+                    dir,
+                    uid: *uid,
+                    key: None,
+                    recurse: false,
+                };
+                self.work.push(Work::List(look, 0));
+            }
+        }
     }
 
     pub(super) async fn forget(&mut self, dir: DirId, uid: Uid) -> Result<(), Failure> {

@@ -90,8 +90,11 @@ struct Engine<'a, P, F> {
     nodes: Nodes,
     /// Open nodes that are to be looked at before they are placed.
     late: Vec<usize>,
-    /// Directories without an identity at the target, looked at in this pass.
+    /// Directories that stand nowhere at the target, and were looked at in this pass.
     looked: HashSet<(DirId, Uid)>,
+    /// Directories born since the replicas were equal whose entries were all placed; what changed
+    /// in them since is marked.
+    known: HashSet<Uid>,
     /// Files with several names that were compared in this pass.
     compared: HashSet<(DirId, Uid)>,
     filling: Vec<Option<Filling>>,
@@ -131,6 +134,7 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         nodes: Nodes::default(),
         late: Vec::new(),
         looked: HashSet::new(),
+        known: HashSet::new(),
         compared: HashSet::new(),
         filling: Vec::new(),
         idle: Vec::new(),
@@ -232,8 +236,10 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             (Then::Listed(look), Reply::Failed { errno, what }) => {
                 self.missed(&look, None, errno, &what)
             }
-            (Then::Checked(checking), Reply::Checked { seen, doubles }) => {
-                self.checked(checking, &seen, &doubles)
+            (Then::Checked(checking), Reply::Checked { seen, parked, doubles }) => {
+                self.doubled(checking.look.dir, &doubles);
+                self.empty(checking.look.dir, &parked);
+                self.checked(checking, &seen)
             }
             (Then::Checked(checking), Reply::Failed { errno, what }) => {
                 let names = checking.entries.into_iter().map(|(name, _)| name);

@@ -18,6 +18,10 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// What is to be looked at in the next pass.
     pub(super) fn begin_plan(&mut self, marks: Marks) {
         let mut plan = Plan::default();
+        // They were met by the pass before, which does not count for what came after these marks.
+        let births = &marks.births;
+        let new = |uid: &Uid| births.iter().any(|b| b.origin == uid.origin && uid.number >= b.from);
+        self.known.retain(|uid| !new(uid));
         let mut known: HashMap<(DirId, Key), Option<(Uid, bool)>> = HashMap::new();
         let tree = self.tree;
         plan.add(marks, |dir, key| {

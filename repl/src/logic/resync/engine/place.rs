@@ -58,6 +58,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             mode,
             from,
         } = putting;
+        let whole = matches!(from, From::List(_));
         let (entries, rest) = match from {
             From::Names(mut names) => {
                 let rest = names.split_off(names.len().min(ENTRIES));
@@ -93,6 +94,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         self.feed.permit(ENTRY_COST * entries.len() as u64).await?;
         self.post_puts(dir, node, mode, entries).await?;
         if ends {
+            if whole && self.plan.is_birth(dir.uid) {
+                self.known.insert(dir.uid);
+            }
             self.release(node)?;
         }
         Ok(())
@@ -234,7 +238,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) {
         let id = (dir, entry.uid);
-        let birth = self.plan.is_birth(entry.uid);
+        let unknown = self.is_unknown(entry.uid);
+        let looked = self.looked.contains(&id);
+        let own = self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all);
         let (mode, late) = match placed {
             Placed::Made => {
                 // All its entries are put; what is marked in it is among them.
@@ -244,17 +250,13 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 let whole = false;
                 (Mode { whole, ..mode }, false)
             }
-            Placed::Adopted => {
-                let looked = mode.recurse || self.looked.contains(&id);
-                (Mode::WALK, !looked)
-            }
-            Placed::Was if mode.recurse => (Mode::WALK, false),
+            Placed::Adopted => (Mode::WALK, !mode.recurse && !looked),
+            // It had no identity when it was looked at, or all is compared.
+            Placed::Was if looked || mode.recurse => (Mode::WALK, false),
             Placed::Moved if mode.recurse || self.suspect => (Mode::WALK, true),
+            Placed::Moved if unknown && looked && !own => (Mode::default(), false),
+            Placed::Moved if unknown && !own => (Mode::WALK, true),
             // Where it was, it was looked at, and has work of its own.
-            Placed::Was => return,
-            _ if birth && !self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all) => {
-                (Mode::WALK, true)
-            }
             _ => return,
         };
         let child = Dir {

@@ -26,7 +26,7 @@ impl Model {
                 let path = format!("{path}/{}", String::from_utf8_lossy(name));
                 match b.entries.get(name) {
                     Some(other) => todo.push((*key, *other, path)),
-                    None => found.push(format!("{path}: missing")),
+                    None => found.push(format!("{path}: missing ({:?})", a.uid)),
                 }
             }
             for name in b.entries.keys().filter(|n| !a.entries.contains_key(*n)) {

@@ -110,13 +110,14 @@ impl<T: TargetTree + ?Sized> Target<T> {
         entries: &[Expect],
     ) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
-        let mut doubles = Vec::new();
+        let (mut parked, mut doubles) = (Vec::new(), Vec::new());
         let seen = entries.iter().map(|expect| {
-            let checked = self.check_one(dir, key, expect, &mut doubles);
+            let checked = self.check_one(dir, key, expect, &mut parked, &mut doubles);
             checked.unwrap_or_else(Seen::Failed)
         });
         Ok(Reply::Checked {
             seen: seen.collect(),
+            parked,
             doubles,
         })
     }
@@ -126,6 +127,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         dir: DirId,
         parent: Key,
         expect: &Expect,
+        parked: &mut Vec<Uid>,
         doubles: &mut Vec<Uid>,
     ) -> Result<Seen, i32> {
         let name = expect.name.bytes();
@@ -148,6 +150,9 @@ impl<T: TargetTree + ?Sized> Target<T> {
             }
         }
         self.park(dir, (parent, name), &there, doubles)?;
+        if there.kind == Kind::Directory {
+            parked.extend(there.uid);
+        }
         Ok(Seen::Parked)
     }
 
