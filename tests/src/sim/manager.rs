@@ -35,7 +35,16 @@ impl World {
             }
             return;
         };
-        if !daemon.waiters.is_empty() || daemon.member.state() != State::Wait {
+        if !daemon.waiters.is_empty() {
+            return;
+        }
+        let diverged = daemon.member.reason().is_some_and(|r| r.code == "diverged");
+        if self.calm && diverged && n == 1 {
+            // Somebody has to choose; here the operator gives up what the second node has.
+            self.checks.promote.forget();
+            return self.order(n, Word::Resync { everything: false });
+        }
+        if daemon.member.state() != State::Wait {
             return;
         }
         let serves = |s: State| matches!(s, State::Alone | State::Prim);

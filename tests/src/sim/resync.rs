@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tandem_repl::ids::Id128;
 use tandem_repl::logic::dirty::{DirRef, FileRef, Generation, Map, Marks, Touch};
-use tandem_repl::logic::member::{Input, ResyncEvent};
+use tandem_repl::logic::member::{Gate, Input, ResyncEvent};
 use tandem_repl::logic::resync::messages::{Aside, Kind, Reply, Request};
 use tandem_repl::logic::resync::target::Target;
 use tandem_repl::logic::resync::{
@@ -315,6 +315,9 @@ impl World {
         let Some(source) = self.source(n) else { return };
         if source.flushing == Some(number) {
             let round = source.round;
+            if matches!(reply, Reply::Done(_)) && self.stands_still(n) {
+                self.look_at_equality();
+            }
             let event = match reply {
                 Reply::Done(_) => ResyncEvent::Finished,
                 other => ResyncEvent::Failed(format!("flush: {other:?}")),
@@ -326,6 +329,12 @@ impl World {
         desk.replies.insert(number, reply);
         drop(desk);
         self.poll_soon(n);
+    }
+
+    /// Writes are held, and none is under way.
+    fn stands_still(&self, n: usize) -> bool {
+        let daemon = self.nodes[n].daemon.as_ref();
+        daemon.is_some_and(|d| d.gate == Gate::Frozen && d.busy.is_none())
     }
 
     /// The connection is gone, and with it the target.

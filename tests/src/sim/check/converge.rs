@@ -6,7 +6,7 @@ use super::super::node::NAMES;
 use super::super::world::World;
 use super::{Violation, violation};
 use tandem_repl::control::State;
-use tandem_repl::logic::dirty::Level;
+use tandem_repl::logic::dirty::{Level, Marks};
 
 const ORACLE: &str = "I10 the replicas come together";
 
@@ -17,6 +17,24 @@ pub(super) fn judge(world: &World) -> Result<(), Violation> {
         [Some(State::Second), Some(State::Prim)] => 1,
         _ => return violation(ORACLE, format!("{states:?}\n{}", world.state())),
     };
+    same(world, ORACLE)?;
+    let map = |n: usize| world.nodes[n].daemon.as_ref().map(|d| &d.map);
+    let quiet = map(server).is_some_and(|m| m.pressure().level == Level::Quiet);
+    // A follower may keep marks warm that it does not need any more.
+    let nothing = map(1 - server).is_some_and(|m| m.marks() == Marks::default());
+    if !quiet || !nothing {
+        let text = format!("marks are left, {quiet} {nothing}\n{}", world.state());
+        return violation("I10 the dirty map empties", text);
+    }
+    Ok(())
+}
+
+/// I5: a resync says that it is finished while writes stand still.
+pub(super) fn judge_finished(world: &World) -> Result<(), Violation> {
+    same(world, "I5 equal before growth")
+}
+
+fn same(world: &World, oracle: &'static str) -> Result<(), Violation> {
     let found = [0, 1].map(|n| world.nodes[n].tree().registers());
     if found[0] != found[1] {
         let differ = found[0]
@@ -25,19 +43,12 @@ pub(super) fn judge(world: &World) -> Result<(), Violation> {
         let other = found[1].iter().filter(|(reg, _)| !found[0].contains_key(reg));
         let list: Vec<_> = differ.chain(other).take(5).collect();
         let text = format!("the trees differ: {list:?}\n{}", world.state());
-        return violation(ORACLE, text);
+        return violation(oracle, text);
     }
     for n in 0..2 {
         if let Some(uid) = world.nodes[n].tree().double() {
             let text = format!("{} has two files of {}", NAMES[n], show(uid));
-            return violation(ORACLE, text);
-        }
-    }
-    for n in [server, 1 - server] {
-        let level = world.nodes[n].daemon.as_ref().map(|d| d.map.pressure().level);
-        if level != Some(Level::Quiet) {
-            let text = format!("{} has marks\n{}", NAMES[n], world.state());
-            return violation("I10 the dirty map empties", text);
+            return violation(oracle, text);
         }
     }
     Ok(())

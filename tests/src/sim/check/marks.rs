@@ -59,11 +59,16 @@ fn covers(marks: &Marks, tree: &Tree, reg: &Reg) -> bool {
         return true;
     }
     if let Reg::Entry(_, name) = reg {
-        let dir = marks.dirs.iter().find(|d| d.dir == DIR && d.uid == uid);
-        return dir.is_some_and(|d| d.all || d.deep || d.names.iter().any(|n| n == name));
+        // A node names what it marks by its own keys; the identity may not be known.
+        let key = tree.find(uid).map(Tree::key);
+        let mut dirs = marks.dirs.iter().filter(|d| d.dir == DIR);
+        return dirs.any(|d| {
+            let this = d.uid == uid || Some(d.key) == key;
+            this && (d.all || d.deep || d.names.iter().any(|n| n == name))
+        });
     }
     let own = marks.files.iter().any(|file| {
-        file.uid == uid
+        (file.uid == uid || tree.find(uid).map(Tree::key) == Some(file.key))
             && match reg {
                 Reg::Page(_, page) => file
                     .ranges

@@ -162,6 +162,12 @@ impl World {
         self.violate(result);
     }
 
+    /// The last pass is over and nothing is written.
+    pub fn look_at_equality(&mut self) {
+        let result = converge::judge_finished(self);
+        self.violate(result);
+    }
+
     /// After the calm: the cluster has come together.
     pub fn look_at_the_end(&mut self) {
         let result = converge::judge(self).and_then(|()| waits::judge_end(self));
