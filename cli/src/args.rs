@@ -93,6 +93,38 @@ pub(crate) enum Command {
         #[command(flatten)]
         action: ActionArgs,
     },
+    /// Hand a module's service over to the following node, without loss, and follow it
+    Swap {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Bring the copy of the following node up; shows the progress on either node
+    Resync {
+        #[command(flatten)]
+        action: ActionArgs,
+        /// Compare everything, not just what is marked as changed
+        #[arg(long)]
+        everything: bool,
+        /// Do not wait for its end
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Compare both copies while the application runs; what differs is kept aside and repaired
+    Verify {
+        #[command(flatten)]
+        action: ActionArgs,
+        /// Do not wait for its end
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Files that were kept aside before they were overwritten on this node
+    #[command(subcommand)]
+    Divergence(DivergenceCommand),
+    /// Say what blocks or degrades a module, and what would release it
+    Why {
+        /// Name of the module; all when left out
+        module: Option<String>,
+    },
     /// Show the state of one module, or of all
     Status {
         /// Name of the module; all when left out
@@ -130,6 +162,27 @@ pub(crate) struct ActionArgs {
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DivergenceCommand {
+    /// List them: path, both sizes, both times
+    List {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Copy them to a new directory
+    Export {
+        /// A directory that does not exist yet
+        to: PathBuf,
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Remove them for good
+    Discard {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -84,6 +84,10 @@ fn serving() -> Box<Status> {
         },
         directories: Vec::new(),
         counters: Counters::default(),
+        why: Vec::new(),
+        marks: Default::default(),
+        resync: None,
+        verify: None,
     })
 }
 

@@ -75,6 +75,10 @@ fn status() -> Status {
         },
         directories: Vec::new(),
         counters: Counters::default(),
+        why: Vec::new(),
+        marks: Default::default(),
+        resync: None,
+        verify: None,
     }
 }
 

@@ -52,6 +52,8 @@ pub struct ModuleConfig {
     pub ack: Ack,
     /// Longest time an application waits for a silent peer before it is taken out of the set.
     pub stall_limit: Duration,
+    /// Bytes that may be touched between two checkpoints, and so be compared after a crash.
+    pub hot_limit: u64,
     /// Whether character and block devices may be made in the directories.
     pub devices: bool,
     /// Hash of everything that must be equal on both nodes.

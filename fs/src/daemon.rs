@@ -5,7 +5,10 @@ use crate::config::ModuleConfig;
 use crate::io::backing::Backing;
 use crate::io::control;
 use crate::io::fuse::Adapter;
+use crate::io::lasting;
+use crate::io::marks::{Marks, Opening};
 use crate::io::mount::{self, MountError, Mounted};
+use crate::io::scrub;
 use crate::io::service::{Service, Volume};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,11 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use tandem_repl::control::{Counters, DirectoryStatus, Refusal, Request, State, Status};
+use tandem_repl::control::{
+    Counters, DirectoryStatus, Refusal, Request, ResyncStatus, State, Status,
+};
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
+use tandem_repl::io::journal::JournalError;
 use tandem_repl::io::record::{RecordError, RecordStore, boot_id};
 use tandem_repl::io::tls::Pem;
+use tandem_repl::logic::resync::progress::{Phase, Snapshot};
 use thiserror::Error;
 
 /// Open files the daemon may need: one per file that applications hold open, and its caches.
@@ -50,6 +57,8 @@ pub enum DaemonError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Marks(#[from] JournalError),
     #[error("thread: {0}")]
     Thread(std::io::Error),
 }
@@ -94,7 +103,16 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         let id = DirId(n as u16);
         Arc::new(Volume::new(id, backing, directory.direct.clone()))
     });
-    let service = Service::new(volumes.collect(), config.ack, config.devices);
+    let volumes: Vec<_> = volumes.collect();
+    let opening = Opening {
+        state_dir: &state,
+        boot: boot_id(),
+        expected: record.epoch.is_some(),
+        hot_limit: config.hot_limit,
+        origin: lasting::origin(),
+    };
+    let marks = Marks::open(&opening, &volumes)?;
+    let service = Service::new(volumes, marks, (config.ack, config.devices));
     let service = Arc::new(service.map_err(DaemonError::Thread)?);
     let (driver, exit) = start_driver(&config, &service, (store, record))?;
     service.set_driver(driver.clone());
@@ -123,6 +141,9 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
 
     wait_for_end(&daemon, &exit, &signals);
     drop(mounted);
+    if let Err(why) = daemon.service.marks.close() {
+        tracing::warn!("{why}");
+    }
     let _ = std::fs::remove_file(&socket);
     // Let the answer to `stop` leave before the process does.
     std::thread::sleep(Duration::from_millis(50));
@@ -211,6 +232,12 @@ impl Daemon {
             Request::Prim { force } => self.driver.command(Command::Prim { force: *force }),
             Request::Second => self.driver.command(Command::Second),
             Request::Stop => self.driver.command(Command::Stop),
+            Request::Swap => self.driver.command(Command::Swap),
+            Request::Resync { everything } => self.driver.command(Command::Resync {
+                everything: *everything,
+            }),
+            Request::Verify => scrub::ask(&self.service, &self.driver),
+            Request::Divergence(_) => Ok(()),
         }
     }
 
@@ -249,7 +276,36 @@ impl Daemon {
                 cpu_us,
                 ..driver.counters
             },
+            why: driver.why,
+            marks: Default::default(),
+            resync: self.driver.resync().map(resync_status),
+            verify: self.service.verify.status(),
         }
+    }
+}
+
+fn resync_status((progress, since): (Snapshot, Duration)) -> ResyncStatus {
+    let phase = match progress.phase {
+        Phase::Start => "beginning",
+        Phase::Look => "looking",
+        Phase::Place => "placing",
+        Phase::Fill => "filling",
+        Phase::Flush => "flushing",
+        Phase::Wait => "waiting",
+        Phase::Last => "last pass",
+        Phase::Done => "done",
+    };
+    let rate = (progress.done as f64 / since.as_secs_f64().max(0.001)) as u64;
+    let left = progress.total.saturating_sub(progress.done);
+    ResyncStatus {
+        phase: format!("pass {}, {phase}", progress.pass),
+        done_bytes: progress.done,
+        total_bytes: progress.total,
+        sent_bytes: progress.sent,
+        files: progress.files,
+        bytes_per_second: rate,
+        eta_s: left.checked_div(rate),
+        stuck: None,
     }
 }
 

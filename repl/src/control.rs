@@ -35,6 +35,29 @@ pub enum Request {
     Second,
     /// Drain, tell the peer, unmount, and end the daemon.
     Stop,
+    /// Hand the service over to the follower and follow it; asked of the serving node.
+    Swap,
+    /// Bring this replica up from the serving peer now; asked of the following node. Done when the
+    /// resync has begun or nothing is to be done. `everything`: compare all of it.
+    Resync { everything: bool },
+    /// Compare both replicas while the application runs; asked of the serving node. Done when it
+    /// has begun.
+    Verify,
+    /// What was kept aside before it was overwritten here.
+    Divergence(Divergence),
+}
+
+/// What to do with files kept aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Divergence {
+    List,
+    /// Copy them below this absolute path, which must not exist.
+    Export {
+        to: String,
+    },
+    /// Remove them.
+    Discard,
 }
 
 /// What a daemon answers.
@@ -45,6 +68,22 @@ pub enum Answer {
     /// The action is complete; the status after it.
     Done(Box<Status>),
     Refused(Refusal),
+    /// Answer to [`Divergence`].
+    Divergence(Vec<AsideFile>),
+}
+
+/// A file that was kept aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideFile {
+    /// Path in the replicated directory when it was overwritten or removed.
+    pub path: String,
+    /// Where it is kept.
+    pub kept: Option<String>,
+    /// Bytes, and seconds since 1970 of the last change, of what is kept.
+    pub size: u64,
+    pub modified: i64,
+    /// The same of what took its place; `None`: nothing did.
+    pub now: Option<(u64, i64)>,
 }
 
 /// Why something was refused or blocked, and what would release it (invariant I12).
@@ -107,6 +146,59 @@ pub struct Status {
     pub peer: PeerStatus,
     pub directories: Vec<DirectoryStatus>,
     pub counters: Counters,
+    /// Everything that blocks or degrades, the most important first.
+    #[serde(default)]
+    pub why: Vec<Refusal>,
+    /// What may differ between the replicas, by this node's marks.
+    #[serde(default)]
+    pub marks: MarksStatus,
+    /// A resync from this node, under way.
+    #[serde(default)]
+    pub resync: Option<ResyncStatus>,
+    /// The verification under way, or the last one.
+    #[serde(default)]
+    pub verify: Option<VerifyStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarksStatus {
+    pub files: u64,
+    pub directories: u64,
+    /// Bytes written since the last checkpoint of both nodes; 0 while the peer is away.
+    pub hot_bytes: u64,
+    /// Nothing is known, or too much was marked: all must be compared.
+    pub everything: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResyncStatus {
+    /// What is being done, in a word or two.
+    pub phase: String,
+    /// Bytes looked at, and to be looked at as far as is known.
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    /// Bytes that had to travel.
+    pub sent_bytes: u64,
+    pub files: u64,
+    pub bytes_per_second: u64,
+    /// Seconds left at this rate.
+    pub eta_s: Option<u64>,
+    /// Why nothing moves, when nothing moves.
+    pub stuck: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyStatus {
+    pub running: bool,
+    /// Asked for, not the background scrub.
+    pub asked: bool,
+    pub files: u64,
+    pub bytes: u64,
+    /// Paths that differed, the first of them.
+    pub differing: Vec<String>,
+    pub differences: u64,
+    /// Why it ended early.
+    pub ended: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// Largest payload of one write frame, bytes. The kernel sends at most 1 MiB per FUSE write
 /// (`max_pages` 256 of 4 KiB); a larger one is cut into frames of this size.
 pub const MAX_DATA: usize = 256 * 1024;
+/// Bytes compared by one [`crate::op::Op::Check`]: the file's changes wait while they are read.
+pub const MAX_CHECK: usize = 1024 * 1024;
 /// Longest file name, bytes (`NAME_MAX`).
 pub const MAX_NAME: usize = 255;
 /// Longest symbolic link target, bytes (`PATH_MAX`).

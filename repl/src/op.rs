@@ -5,7 +5,7 @@
 //! [`Op::Bind`], which tells the peer where that file is. So an operation needs no path, and the
 //! rename of an ancestor cannot lead it astray.
 
-use crate::ids::FileId;
+use crate::ids::{FileId, Uid};
 
 /// What happens to set-id bits and file capabilities when a file is written or truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,8 +94,10 @@ pub enum Op<'a> {
     Unbind {
         id: FileId,
     },
+    /// `uid` is the file's lasting identity, which the serving node chooses.
     Make {
         id: FileId,
+        uid: Uid,
         parent: FileId,
         name: &'a [u8],
         kind: Kind<'a>,
@@ -169,7 +171,36 @@ pub enum Op<'a> {
     },
     /// Everything of the directory to stable storage.
     SyncAll,
+    /// Compare: the receiver, which has done exactly what came before on the stream, answers
+    /// [`DIFFERS`] if its hash is another. Changes nothing.
+    Check {
+        id: FileId,
+        what: Checked,
+        hash: [u8; 16],
+    },
+    /// Read: the receiver answers with the bytes. Changes nothing.
+    Fetch {
+        id: FileId,
+        offset: u64,
+        /// At most [`crate::limits::MAX_DATA`].
+        len: u32,
+    },
 }
+
+/// What [`Op::Check`] compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Bytes from `offset`, at most `len`.
+    Data { offset: u64, len: u32 },
+    /// Kind, identity, mode, owner, size, extended attributes, inode flags; `times`: and the time
+    /// of the last change of the content.
+    Attrs { times: bool },
+    /// Names and kinds of a directory's entries.
+    Names,
+}
+
+/// The answer to [`Op::Check`] that something differs; no errno has this value.
+pub const DIFFERS: i32 = 1 << 20;
 
 impl Op<'_> {
     /// What must reach the disk before the operation is answered, beyond applying it. It is done
@@ -196,6 +227,11 @@ impl Op<'_> {
             }),
             _ => None,
         }
+    }
+
+    /// Whether it only asks the peer something.
+    pub fn is_question(&self) -> bool {
+        matches!(self, Self::Check { .. } | Self::Fetch { .. })
     }
 
     /// Whether the peer answers it; bindings only accompany other operations.

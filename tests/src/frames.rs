@@ -5,10 +5,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample;
 use tandem_repl::control::State;
-use tandem_repl::ids::{FileId, Id128, OpSeq};
+use tandem_repl::ids::{FileId, Id128, OpSeq, Uid};
 use tandem_repl::limits::{MAX_DATA, MAX_NAME, MAX_TARGET, MAX_XATTR};
 use tandem_repl::logic::record::{Epoch, Record};
-use tandem_repl::op::{AttrSet, Cred, Durability, Kind, Op, Privileges, TimeSet, Timespec};
+use tandem_repl::op::{
+    AttrSet, Checked, Cred, Durability, Kind, Op, Privileges, TimeSet, Timespec,
+};
 use tandem_repl::wire::{Control, Hello, Meet, Reject};
 
 /// All that operations are made of; each case makes one of every kind from it.
@@ -162,9 +164,27 @@ impl Parts {
                 data_only: self.flag,
             },
             Op::SyncAll,
+            Op::Check {
+                id,
+                what: [
+                    Checked::Data { offset, len: 4096 },
+                    Checked::Attrs { times: self.flag },
+                    Checked::Names,
+                ][self.words[3] as usize % 3],
+                hash: [self.words[3] as u8; 16],
+            },
+            Op::Fetch {
+                id,
+                offset,
+                len: 4096,
+            },
         ];
         ops.extend(kinds.map(|kind| Op::Make {
             id,
+            uid: Uid {
+                origin: offset,
+                number: len,
+            },
             parent,
             name,
             kind,

@@ -13,6 +13,7 @@ pub mod load;
 pub mod model;
 pub mod ops;
 pub mod posix;
+pub mod power;
 pub mod rng;
 pub mod running;
 pub mod scratch;

@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt::Debug;
-use tandem_repl::ids::{DirId, FileId, OpSeq};
+use tandem_repl::ids::{DirId, FileId, OpSeq, Uid};
 use tandem_repl::limits::{MAX_BODY, MAX_CONTROL, MAX_NAME};
 use tandem_repl::op::{Cred, Kind, Op};
 use tandem_repl::wire::{FrameHeader, HEADER, Message, WireError};
@@ -314,6 +314,7 @@ fn names_that_lead_elsewhere_are_refused() {
             Op::Rmdir { parent: SOME, name },
             Op::Make {
                 id: SOME,
+                uid: Uid::NONE,
                 parent: SOME,
                 name,
                 kind: Kind::File,

@@ -1,12 +1,18 @@
 //! The verbs, one file each, and what several of them need: choosing a module, asking its daemon.
 
 mod config;
+mod divergence;
 mod fs;
 mod pki;
 mod prim;
+mod progress;
+mod resync;
 mod second;
 mod status;
 mod stop;
+mod swap;
+mod verify;
+mod why;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,6 +34,15 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Second { action } => second::run(&dirs, &action)?,
         Command::Stop { action } => stop::run(&dirs, &action)?,
         Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
+        Command::Swap { action } => swap::run(&dirs, &action)?,
+        Command::Resync {
+            action,
+            everything,
+            no_wait,
+        } => resync::run(&dirs, &action, everything, !no_wait)?,
+        Command::Verify { action, no_wait } => verify::run(&dirs, &action, !no_wait)?,
+        Command::Divergence(command) => divergence::run(&dirs, &command)?,
+        Command::Why { module } => why::run(&dirs, module.as_deref())?,
         Command::Config(command) => config::run(&dirs, &command)?,
         Command::Pki(command) => pki::run(&command)?,
         Command::Lab(args) => return crate::lab::run(&args),
@@ -82,6 +97,7 @@ fn act(dirs: &Dirs, args: &ActionArgs, request: &Request) -> Result<Exit> {
             eprintln!("tandem: module {module}: {refusal}");
             Ok(Exit::Failed)
         }
+        Answer::Divergence(_) => Ok(Exit::Done),
     }
 }
 

@@ -4,7 +4,9 @@ use std::fmt;
 
 use anyhow::Result;
 use tandem_failover::client::{ClientError, STATUS_LIMIT};
-use tandem_repl::control::{Answer, PeerStatus, Readiness, Refusal, Request, State, Status};
+use tandem_repl::control::{
+    Answer, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status, VerifyStatus,
+};
 
 use super::{ask, choose_module};
 use crate::config::{Dirs, module_names};
@@ -97,6 +99,7 @@ impl fmt::Display for Shown<'_> {
             };
             writeln!(f, "  {label:<12} {} ({mounted})", directory.path)?;
         }
+        replica_lines(f, status)?;
         let counters = &status.counters;
         writeln!(
             f,
@@ -117,6 +120,73 @@ impl fmt::Display for Shown<'_> {
             counters.cpu_us as f64 / 1e6
         )
     }
+}
+
+/// What is known of the difference between the replicas.
+fn replica_lines(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+    let marks = &status.marks;
+    if marks.everything {
+        writeln!(f, "  marked       everything")?;
+    } else if marks.files + marks.directories > 0 {
+        let hot = match marks.hot_bytes {
+            0 => String::new(),
+            bytes => format!(", {} since the last checkpoint", size(bytes)),
+        };
+        writeln!(
+            f,
+            "  marked       {} files, {} directories{hot}",
+            marks.files, marks.directories
+        )?;
+    }
+    if let Some(resync) = &status.resync {
+        writeln!(f, "  resync       {}", resync_text(resync))?;
+    }
+    if let Some(verify) = &status.verify {
+        writeln!(f, "  verify       {}", verify_text(verify))?;
+    }
+    Ok(())
+}
+
+/// Progress of a resync in one line.
+pub(super) fn resync_text(resync: &ResyncStatus) -> String {
+    let mut text = format!(
+        "{}: {} of {}, {} files, {} sent, {}/s",
+        resync.phase,
+        size(resync.done_bytes),
+        size(resync.total_bytes.max(resync.done_bytes)),
+        resync.files,
+        size(resync.sent_bytes),
+        size(resync.bytes_per_second)
+    );
+    if let Some(seconds) = resync.eta_s {
+        text += &format!(", {seconds} s left");
+    }
+    if let Some(stuck) = &resync.stuck {
+        text += &format!("; nothing moves: {stuck}");
+    }
+    text
+}
+
+/// What a verification has seen, in one line.
+pub(super) fn verify_text(verify: &VerifyStatus) -> String {
+    let what = match (verify.running, verify.asked) {
+        (true, true) => "running",
+        (true, false) => "background scrub running",
+        (false, _) => "ended",
+    };
+    let mut text = format!(
+        "{what}: {} files, {} compared, {} differences",
+        verify.files,
+        size(verify.bytes),
+        verify.differences
+    );
+    if let Some(first) = verify.differing.first() {
+        text += &format!(" (first: {first})");
+    }
+    if let Some(why) = &verify.ended {
+        text += &format!("; ended early: {why}");
+    }
+    text
 }
 
 fn peer_text(peer: &PeerStatus) -> String {
@@ -142,7 +212,7 @@ fn state_name(state: State) -> &'static str {
 }
 
 /// Bytes in the largest binary unit that leaves at least one before the point.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {
@@ -197,6 +267,10 @@ mod tests {
                 cpu_us: 1_250_000,
                 ..Counters::default()
             },
+            why: Vec::new(),
+            marks: Default::default(),
+            resync: None,
+            verify: None,
         };
         let expected = "\
 ledger on a: WAIT, not ready

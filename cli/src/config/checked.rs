@@ -8,7 +8,7 @@ use tandem_fs::config::{Ack, Directory};
 use super::names::{address, name_fault, path_fault, pattern_fault};
 use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
-use super::units::show_duration;
+use super::units::{show_duration, show_size};
 
 pub(crate) const DEFAULT_PORT: u16 = 7400;
 const DEFAULT_STALL_LIMIT: Duration = Duration::from_secs(3);
@@ -16,6 +16,12 @@ const DEFAULT_STALL_LIMIT: Duration = Duration::from_secs(3);
 const SHORTEST_STALL: Duration = Duration::from_millis(500);
 /// Above a minute, applications give up by themselves.
 const LONGEST_STALL: Duration = Duration::from_secs(60);
+
+const DEFAULT_HOT_LIMIT: u64 = 1 << 30;
+/// Below this a busy application would have checkpoints all the time.
+const SMALLEST_HOT: u64 = 16 << 20;
+/// Above this bringing a crashed node back would take as long as copying it.
+const LARGEST_HOT: u64 = 1 << 40;
 
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +57,7 @@ pub(crate) struct Module {
     pub(crate) port: At<u16>,
     pub(crate) ack: Ack,
     pub(crate) stall_limit: Duration,
+    pub(crate) hot_limit: u64,
     pub(crate) devices: bool,
 }
 
@@ -182,6 +189,12 @@ pub(crate) fn module(
         note(problems, &limit.place, fault);
         limit.value
     });
+    let hot_limit = raw.hot_limit.map_or(DEFAULT_HOT_LIMIT, |limit| {
+        let bad = !(SMALLEST_HOT..=LARGEST_HOT).contains(&limit.value);
+        let fault = bad.then(|| hot_fault(limit.value));
+        note(problems, &limit.place, fault);
+        limit.value
+    });
     let ack = match raw.ack.map(|ack| ack.value) {
         Some("durable") => Ack::Durable,
         _ => Ack::Written,
@@ -199,6 +212,7 @@ pub(crate) fn module(
         port,
         ack,
         stall_limit,
+        hot_limit,
         devices,
     })
 }
@@ -206,6 +220,11 @@ pub(crate) fn module(
 fn stall_fault(found: Duration) -> String {
     let [found, shortest, longest] = [found, SHORTEST_STALL, LONGEST_STALL].map(show_duration);
     format!("found stall_limit {found}, expected {shortest} to {longest}")
+}
+
+fn hot_fault(found: u64) -> String {
+    let [found, smallest, largest] = [found, SMALLEST_HOT, LARGEST_HOT].map(show_size);
+    format!("found hot_limit {found}, expected {smallest} to {largest}")
 }
 
 /// The two nodes of a mirror, in the order of their names.

@@ -2,8 +2,8 @@
 //! they meet: two nodes that disagree about the directories must not replicate.
 //!
 //! What is hashed is the validated meaning, so comments, spelling of defaults, and the order of
-//! nodes make no difference. Each node's private part (node.ron, paths of state and run) is left
-//! out.
+//! nodes make no difference. Left out are each node's private part (node.ron, paths of state and
+//! run), and `hot_limit`, about which they need not agree.
 
 use serde::Serialize;
 use tandem_fs::config::Ack;

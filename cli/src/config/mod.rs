@@ -296,6 +296,7 @@ impl Config {
             directories: module.directories.iter().map(|d| d.value.clone()).collect(),
             ack: module.ack,
             stall_limit: module.stall_limit,
+            hot_limit: module.hot_limit,
             devices: module.devices,
             digest: digest::digest(&self.cluster, module),
             state_dir: self.dirs.state.join(name),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::problem::{At, Place};
 use super::reader::Reader;
 use super::tree::{Shape, Tree};
-use super::units::{DURATION_FORM, parse_duration};
+use super::units::{DURATION_FORM, SIZE_FORM, parse_duration, parse_size};
 
 /// `cluster.ron`, the same on all nodes.
 pub(crate) struct RawCluster {
@@ -28,6 +28,7 @@ pub(crate) struct RawModule {
     pub(crate) port: Option<At<u16>>,
     pub(crate) ack: Option<At<&'static str>>,
     pub(crate) stall_limit: Option<At<Duration>>,
+    pub(crate) hot_limit: Option<At<u64>>,
     pub(crate) devices: Option<At<bool>>,
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         "port",
         "ack",
         "stall_limit",
+        "hot_limit",
         "devices",
     ];
     let keys = reader.keys(&tree, &known)?;
@@ -131,6 +133,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
     let stall_limit = keys
         .optional("stall_limit")
         .and_then(|t| duration(reader, t));
+    let hot_limit = keys.optional("hot_limit").and_then(|t| size(reader, t));
     let devices = keys
         .optional("devices")
         .and_then(|t| reader.value(t, "true or false"));
@@ -141,6 +144,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         port,
         ack,
         stall_limit,
+        hot_limit,
         devices,
     })
 }
@@ -194,6 +198,17 @@ fn duration<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Duration>
     let text: At<String> = reader.value(tree, DURATION_FORM)?;
     match parse_duration(&text.value) {
         Ok(duration) => Some(text.map(|_| duration)),
+        Err(message) => {
+            reader.note(tree.at, message);
+            None
+        }
+    }
+}
+
+fn size<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<u64>> {
+    let text: At<String> = reader.value(tree, SIZE_FORM)?;
+    match parse_size(&text.value) {
+        Ok(size) => Some(text.map(|_| size)),
         Err(message) => {
             reader.note(tree.at, message);
             None

@@ -45,6 +45,7 @@ fn the_short_form_has_the_documented_defaults() {
     assert_eq!(config.peer.addresses, ["10.0.0.2:7400".parse().unwrap()]);
     assert_eq!(config.ack, Ack::Written);
     assert_eq!(config.stall_limit, Duration::from_secs(3));
+    assert_eq!(config.hot_limit, 1 << 30);
     assert!(!config.devices);
     assert_eq!(config.state_dir, example.dirs.state.join("ledger"));
     assert_eq!(config.socket, example.dirs.run.join("ledger.sock"));
@@ -57,6 +58,7 @@ fn the_long_form_is_read() {
         mode: mirror, nodes: ["b", "a"],
         directories: ["/nowhere/ledger", (path: "/nowhere/db", direct: ["*.ibd", r"log/**"])],
         port: 7401, ack: durable, stall_limit: "500ms", devices: true,
+        hot_limit: "64MiB",
     )"#;
     let example = Example::new().with("modules/ledger.ron", text);
     let config = config(&example, "ledger");
@@ -65,6 +67,7 @@ fn the_long_form_is_read() {
     assert_eq!(config.directories[1].direct, ["*.ibd", "log/**"]);
     assert_eq!((config.ack, config.devices), (Ack::Durable, true));
     assert_eq!(config.stall_limit, Duration::from_millis(500));
+    assert_eq!(config.hot_limit, 64 << 20);
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn missing_keys_are_named_with_an_example() {
             "etc/modules/ledger.ron:1:1: key `directories` is missing; \
          add `directories: [\"/var/lib/NAME\"]`",
             "etc/modules/ledger.ron:1:16: unknown key `node`, expected mode, nodes, directories, \
-         port, ack, stall_limit, devices; did you mean `nodes`?",
+         port, ack, stall_limit, hot_limit, devices; did you mean `nodes`?",
         ],
     );
 }
@@ -192,6 +195,20 @@ fn the_stall_limit_has_bounds() {
         ("61s", false),
     ] {
         let text = LEDGER.replace("mirror,", &format!("mirror, stall_limit: \"{limit}\","));
+        let problems = Example::new().with("modules/ledger.ron", &text).problems();
+        assert_eq!(problems == "valid", good, "{limit}: {problems}");
+    }
+}
+
+#[test]
+fn the_hot_limit_has_bounds() {
+    for (limit, good) in [
+        ("15MiB", false),
+        ("16MiB", true),
+        ("1TiB", true),
+        ("2TiB", false),
+    ] {
+        let text = LEDGER.replace("mirror,", &format!("mirror, hot_limit: \"{limit}\","));
         let problems = Example::new().with("modules/ledger.ron", &text).problems();
         assert_eq!(problems == "valid", good, "{limit}: {problems}");
     }

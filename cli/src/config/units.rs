@@ -1,4 +1,5 @@
-//! Times with their unit in the text, so that no reader has to know whether a bare 3 means seconds.
+//! Times and sizes with their unit in the text, so that no reader has to know whether a bare 3 means
+//! seconds.
 
 use std::time::Duration;
 
@@ -39,6 +40,41 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     format!("{ms}ms")
 }
 
+/// What [`parse_size`] reads, for messages.
+pub(crate) const SIZE_FORM: &str =
+    "a number with its unit, such as \"512MiB\", \"1GiB\" or \"2TiB\"";
+
+const SIZES: [(&str, u64); 4] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+];
+
+/// Reads `64KiB`, `512MiB`, `1GiB` or `2TiB`, as bytes.
+///
+/// # Errors
+/// What is expected instead, ready for a message.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let expected = || format!("found `{text}`, expected {SIZE_FORM}");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let size = SIZES.iter().find(|(name, _)| *name == unit);
+    let (_, bytes) = size.ok_or_else(expected)?;
+    number.checked_mul(*bytes).ok_or_else(expected)
+}
+
+/// Writes a size in the largest unit that needs no fraction; [`parse_size`] reads it back if it is
+/// at least a KiB.
+pub(crate) fn show_size(size: u64) -> String {
+    let whole = |(_, bytes): &&(&str, u64)| size != 0 && size.is_multiple_of(*bytes);
+    match SIZES.iter().find(whole) {
+        Some((unit, bytes)) => format!("{}{unit}", size / bytes),
+        None => format!("{size} bytes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +92,30 @@ mod tests {
             assert_eq!(show_duration(duration), text);
         }
         assert_eq!(show_duration(Duration::ZERO), "0ms");
+    }
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, size) in [
+            ("64KiB", 64 << 10),
+            ("512MiB", 512 << 20),
+            ("3TiB", 3 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(size));
+            assert_eq!(show_size(size), text);
+        }
+        for text in [
+            "",
+            "1",
+            "GiB",
+            "1GB",
+            "1 GiB",
+            "1.5GiB",
+            "-1GiB",
+            "99999999999TiB",
+        ] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

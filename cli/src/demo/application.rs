@@ -131,6 +131,11 @@ impl Tally {
         }
     }
 
+    /// Notes what was reported so far.
+    pub(super) fn read(&mut self, commits: &Receiver<Acknowledged>) -> Result<()> {
+        commits.try_iter().try_for_each(|commit| self.note(commit))
+    }
+
     /// Notes what was reported and not yet read, until the writers have ended.
     pub(super) fn drain(&mut self, commits: &Receiver<Acknowledged>) -> Result<()> {
         loop {

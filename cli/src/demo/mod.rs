@@ -2,9 +2,12 @@
 //!
 //! Two nodes of a lab, an application that commits on the first as fast as it can, and a witness
 //! outside who notes each commit that was acknowledged. Then the first node is killed, the second
-//! serves, and every noted commit must be there. The exit code says whether it was.
+//! serves, and every noted commit must be there. The first node returns and is brought up while the
+//! application runs on the second; then both trees must be identical, and the service is swapped
+//! back. The exit code says whether all was so.
 
 mod application;
+mod compare;
 mod ledger;
 mod postgresql;
 mod sqlite;

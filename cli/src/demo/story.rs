@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tandem_repl::control::Request;
+use tandem_repl::control::{Readiness, Request, State, Status};
 
 use super::application::{Application, Findings, Tally};
+use super::compare::{Compared, compare};
 use crate::lab::cluster::{Lab, UpOptions};
 use crate::lab::place::Place;
 use crate::lab::settings::ModuleSettings;
@@ -19,6 +20,7 @@ const DISK_SIZE: u64 = 2 << 30;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the second node may take to serve.
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(30);
+const STATUS_LIMIT: Duration = Duration::from_secs(5);
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 /// Load on the second node.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -93,15 +95,115 @@ fn act(clock: &Clock, lab: &Lab, application: &dyn Application, length: Duration
     let mut after = Tally::default();
     let busy = after.listen(&load.commits, PATIENCE, AFTERWARDS)?;
     ensure!(busy, "{} on {SECOND} ended by itself", application.name());
+    let pause = after.first_at.context("no commit")?.duration_since(killed);
+    clock.tell(&format!("{SECOND} commits; {FIRST} is switched on again"))?;
+
+    let back = come_back(lab)?;
+    after.read(&load.commits)?;
+    clock.tell(&format!(
+        "{FIRST} is current again after {:.2} s, the application went on; {} travelled",
+        back.took.as_secs_f64(),
+        mebibytes(back.bytes)
+    ))?;
     (load.stop)();
     after.drain(&load.commits)?;
-    let pause = after.first_at.context("no commit")?.duration_since(killed);
     clock.tell(&format!("{SECOND} has committed {} more", after.total()))?;
 
     let findings = application.check(lab, SECOND, &before.last)?;
     let own = application.check(lab, SECOND, &after.last)?;
     drop(load.processes);
-    Ok(conclude(&before, &after, pause, &findings, &own))
+    let compared = compare_replicas(lab)?;
+    clock.tell(&format!(
+        "both trees are {}: {} entries",
+        if compared.equal {
+            "identical"
+        } else {
+            "DIFFERENT"
+        },
+        compared.entries
+    ))?;
+    swap_back(lab)?;
+    let again = application.check(lab, FIRST, &after.last)?;
+    clock.tell(&format!("swapped back: {FIRST} serves, {SECOND} follows"))?;
+    let story = Story {
+        before,
+        after,
+        pause,
+        findings,
+        own,
+        back,
+        compared,
+        again,
+    };
+    Ok(story.conclude())
+}
+
+/// The return of the first node.
+struct Return {
+    took: Duration,
+    bytes: u64,
+}
+
+/// Switches the first node on; it is brought up while the application goes on on the second.
+fn come_back(lab: &Lab) -> Result<Return> {
+    let sent = lab
+        .ask(SECOND, &Request::Status, STATUS_LIMIT)?
+        .counters
+        .bytes_sent;
+    lab.start(FIRST)?;
+    let start = Instant::now();
+    lab.ask(FIRST, &Request::Second, TAKEOVER_LIMIT)?;
+    let status = wait_until_ready(lab, FIRST, State::Second)?;
+    ensure!(status.in_sync.len() == 2, "{FIRST} is not in the set");
+    let status = wait_until_ready(lab, SECOND, State::Prim)?;
+    Ok(Return {
+        took: start.elapsed(),
+        bytes: status.counters.bytes_sent.saturating_sub(sent),
+    })
+}
+
+fn wait_until_ready(lab: &Lab, node: &str, state: State) -> Result<Status> {
+    let start = Instant::now();
+    loop {
+        interrupted()?;
+        let status = lab.ask(node, &Request::Status, STATUS_LIMIT)?;
+        if status.state == state && status.readiness == Readiness::Ready {
+            return Ok(status);
+        }
+        if start.elapsed() >= TAKEOVER_LIMIT {
+            let reason = status.reason.map(|r| r.to_string()).unwrap_or_default();
+            bail!(
+                "{node} is {:?} after {TAKEOVER_LIMIT:?}: {reason}",
+                status.state
+            );
+        }
+        std::thread::sleep(TAKEOVER_PAUSE);
+    }
+}
+
+/// Compares what lies on both nodes' disks, when nothing is on its way any more.
+fn compare_replicas(lab: &Lab) -> Result<Compared> {
+    let start = Instant::now();
+    while lab
+        .ask(SECOND, &Request::Status, STATUS_LIMIT)?
+        .counters
+        .in_flight
+        > 0
+    {
+        ensure!(
+            start.elapsed() < TAKEOVER_LIMIT,
+            "operations stay in flight"
+        );
+        std::thread::sleep(TAKEOVER_PAUSE);
+    }
+    let replica = |node| lab.place().node(node).replica();
+    compare(&replica(FIRST), &replica(SECOND))
+}
+
+fn swap_back(lab: &Lab) -> Result<()> {
+    lab.ask(SECOND, &Request::Swap, TAKEOVER_LIMIT)?;
+    wait_until_ready(lab, FIRST, State::Prim)?;
+    wait_until_ready(lab, SECOND, State::Second).map(|_| ())
 }
 
 /// Asks the second node to serve until it does: it has to notice first that its peer is gone.
@@ -119,45 +221,79 @@ fn take_over(lab: &Lab) -> Result<()> {
     }
 }
 
-fn conclude(
-    before: &Tally,
-    after: &Tally,
+/// What happened, in figures.
+struct Story {
+    before: Tally,
+    after: Tally,
+    /// From the kill to the next commit.
     pause: Duration,
-    findings: &Findings,
-    own: &Findings,
-) -> bool {
-    let missing = before.total() - findings.found + (after.total() - own.found);
-    println!();
-    let row = |name: &str, figure: String| println!("  {name:<36} {figure:>9}");
-    row(
-        &format!("commits acknowledged by {FIRST}"),
-        before.total().to_string(),
-    );
-    row(
-        &format!("of these found on {SECOND}"),
-        findings.found.to_string(),
-    );
-    row(
-        &format!("commits a second on {FIRST}"),
-        format!("{:.0}", before.per_second()),
-    );
-    row(
-        "from the kill to the next commit",
-        format!("{:.2} s", pause.as_secs_f64()),
-    );
-    row(
-        &format!("commits by {SECOND} afterwards"),
-        after.total().to_string(),
-    );
-    println!("  {}", findings.integrity);
-    println!();
-    let complete = missing == 0 && own.sound && findings.sound;
-    if complete {
-        println!("Nothing that was acknowledged is missing.");
-    } else {
-        println!("FAILED: {missing} acknowledged commits are missing, or the check above is bad.");
+    /// Of the first node's commits on the second.
+    findings: Findings,
+    /// Of the second node's own.
+    own: Findings,
+    back: Return,
+    compared: Compared,
+    /// Of the second node's commits on the first, after the swap.
+    again: Findings,
+}
+
+impl Story {
+    /// Prints the figures. True: nothing is missing and all is equal.
+    fn conclude(&self) -> bool {
+        let (before, after) = (self.before.total(), self.after.total());
+        let missing = before - self.findings.found + (after - self.own.found);
+        println!();
+        let row = |name: &str, figure: String| println!("  {name:<40} {figure:>9}");
+        row(
+            &format!("commits acknowledged by {FIRST}"),
+            before.to_string(),
+        );
+        row(
+            &format!("of these found on {SECOND}"),
+            self.findings.found.to_string(),
+        );
+        let rate = format!("{:.0}", self.before.per_second());
+        row(&format!("commits a second on {FIRST}"), rate);
+        row("from the kill to the next commit", seconds(self.pause));
+        row(
+            &format!("commits by {SECOND} afterwards"),
+            after.to_string(),
+        );
+        row(
+            &format!("{FIRST} current again after"),
+            seconds(self.back.took),
+        );
+        row(
+            "travelled for that, and for the commits",
+            mebibytes(self.back.bytes),
+        );
+        row(
+            &format!("of {SECOND}'s commits found on {FIRST}"),
+            self.again.found.to_string(),
+        );
+        println!("  {}", self.findings.integrity);
+        println!();
+        let sound = self.own.sound && self.findings.sound && self.again.sound;
+        let complete = missing == 0 && self.again.found == after && sound && self.compared.equal;
+        if complete {
+            println!("Nothing that was acknowledged is missing, and both copies are identical.");
+        } else {
+            println!("FAILED: {missing} acknowledged commits are missing, or a check is bad.");
+            self.compared
+                .differences
+                .iter()
+                .for_each(|line| println!("  {line}"));
+        }
+        complete
     }
-    complete
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Time since the start of the demo.

@@ -16,5 +16,6 @@ pub(crate) fn ask(place: &NodePlace, request: &Request, limit: Duration) -> Resu
     match client.request_within(request, limit)? {
         Answer::Status(status) | Answer::Done(status) => Ok(*status),
         Answer::Refused(refusal) => bail!(refusal),
+        Answer::Divergence(_) => bail!("an answer to another question"),
     }
 }

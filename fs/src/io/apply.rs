@@ -5,17 +5,18 @@
 
 mod attributes;
 
-pub(crate) use attributes::times_of;
+pub(crate) use attributes::{times_of, timespecs};
 use attributes::{Capability, chmod, fallocate, set_attr, with_rights};
 
 use super::identity::{assume, assume_root};
+use super::lasting;
 use super::nodes::{Node, Nodes};
-use super::sys::{self, cstring};
+use super::sys::{self, Handle, cstring};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use tandem_repl::ids::FileId;
+use tandem_repl::ids::{FileId, Uid};
 use tandem_repl::op::{AttrSet, Cred, Kind, Op, Privileges};
 
 /// Whose ids a table holds.
@@ -57,6 +58,7 @@ impl Applier<'_> {
             }
             Op::Make {
                 id,
+                uid,
                 parent,
                 name,
                 kind,
@@ -72,7 +74,7 @@ impl Applier<'_> {
                     },
                     umask,
                 );
-                self.make(id, (parent, name), kind, mode)
+                self.make((id, uid), (parent, name), kind, mode)
             }
             Op::Link { id, parent, name } => self.link(id, parent, name),
             Op::Unlink { parent, name } => self.unlink(parent, name, 0),
@@ -126,7 +128,9 @@ impl Applier<'_> {
                     Ok(())
                 })
             }
-            Op::Fsync { .. } | Op::SyncAll => Ok(Applied::default()),
+            Op::Fsync { .. } | Op::SyncAll | Op::Check { .. } | Op::Fetch { .. } => {
+                Ok(Applied::default())
+            }
         }
     }
 
@@ -197,7 +201,7 @@ impl Applier<'_> {
 
     fn make(
         &self,
-        id: FileId,
+        (id, uid): (FileId, Uid),
         (parent, name): (FileId, &[u8]),
         kind: Kind<'_>,
         mode: u32,
@@ -207,13 +211,8 @@ impl Applier<'_> {
         let cname = cstring(name)?;
         let mode = mode & 0o7777;
         let file = make_entry(dir, &cname, kind, mode)?;
-        let known = match &file {
-            Some(file) => sys::handle_at(file.as_raw_fd(), c"")
-                .and_then(|handle| Ok((handle, sys::fstat(file.as_raw_fd())?))),
-            None => sys::handle_at(dir, &cname)
-                .and_then(|handle| Ok((handle, sys::fstatat(dir, &cname)?))),
-        };
-        let (handle, stat) = known.inspect_err(|_| {
+        let known = mark_made(dir, &cname, file, uid);
+        let (handle, stat, file) = known.inspect_err(|_| {
             // Refused after all, so it must not stay.
             let flags = if kind == Kind::Directory {
                 libc::AT_REMOVEDIR
@@ -227,6 +226,7 @@ impl Applier<'_> {
             Ids::Own => self.nodes.look_up(handle, format, Some((parent, name))),
             Ids::Peers => self.nodes.insert(id, handle, format),
         };
+        node.uid.set(uid);
         if let Some(file) = file {
             self.nodes.keep(&node, Arc::new(file));
         }
@@ -308,6 +308,25 @@ impl Applier<'_> {
         }
         Ok(written)
     }
+}
+
+/// Gives what was just made its lasting identity; returns its handle and attributes, and it itself
+/// if it can be kept open.
+fn mark_made(
+    dir: RawFd,
+    name: &CStr,
+    file: Option<OwnedFd>,
+    uid: Uid,
+) -> io::Result<(Handle, libc::stat, Option<OwnedFd>)> {
+    let Some(file) = file else {
+        let handle = sys::handle_at(dir, name)?;
+        lasting::write_at(dir, name, &handle, uid)?;
+        return Ok((handle, sys::fstatat(dir, name)?, None));
+    };
+    let fd = file.as_raw_fd();
+    let handle = sys::handle_at(fd, c"")?;
+    lasting::write(fd, &handle, uid)?;
+    Ok((handle, sys::fstat(fd)?, Some(file)))
 }
 
 /// Makes the entry with the identity the thread has; a regular file is returned open.

@@ -6,7 +6,7 @@ mod convert;
 use super::read::{attr, entry_kind};
 use super::service::{Done, Service, Volume, Write};
 use super::sys;
-use crate::error::to_fuse;
+use crate::error::{errno_of, to_fuse};
 use convert::{cred, fail, id, time_set};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation,
@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tandem_repl::ids::FileId;
+use tandem_repl::ids::{FileId, Uid};
 use tandem_repl::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
 use tandem_repl::op::{AttrSet, Durability, Kind, Op, Privileges};
 
@@ -310,6 +310,9 @@ impl Filesystem for Adapter {
             }
             match self.volume.read(id(ino), &mut buffer[..size], offset) {
                 Ok(n) => reply.data(&buffer[..n]),
+                Err(e) if errno_of(&e) == libc::EIO => {
+                    self.read_from_peer(id(ino), offset, size, reply);
+                }
                 Err(e) => reply.error(fail(&e)),
             }
         });
@@ -580,6 +583,7 @@ impl Filesystem for Adapter {
         }
         let op = Op::Make {
             id: FileId(u64::MAX),
+            uid: Uid::NONE,
             parent: id(parent),
             name: name.as_bytes(),
             kind: Kind::File,

@@ -1,11 +1,12 @@
 //! Names of files as operations change them, and the frames that introduce files to the peer.
 
 use super::apply::Applied;
+use super::lasting;
 use super::nodes::{Node, Nodes};
 use super::service::Volume;
-use super::sys::{self, cstring};
+use super::sys::{self, Handle, cstring};
 use crate::config::Ack;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use tandem_repl::ids::FileId;
 use tandem_repl::io::driver::Shipment;
@@ -23,6 +24,13 @@ pub(crate) struct Entries {
     second: Option<(Arc<Node>, u64)>,
 }
 
+impl Entries {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let entries = [&self.first, &self.second];
+        entries.into_iter().flatten().map(|(node, _)| node)
+    }
+}
+
 /// The file whose content or attributes an operation changes; such operations on one file keep
 /// their order. Entries are ordered by the kernel, which locks their directory until the answer.
 pub(crate) fn content_target(op: &Op<'_>) -> Option<FileId> {
@@ -36,6 +44,45 @@ pub(crate) fn content_target(op: &Op<'_>) -> Option<FileId> {
         | Op::Fsync { id, .. } => Some(id),
         _ => None,
     }
+}
+
+/// Whether an operation names what the mount hides.
+pub(crate) fn is_private(op: &Op<'_>) -> bool {
+    match *op {
+        Op::Make { parent, name, .. }
+        | Op::Link { parent, name, .. }
+        | Op::Unlink { parent, name }
+        | Op::Rmdir { parent, name } => lasting::is_private(parent, name),
+        Op::Rename {
+            parent,
+            name,
+            new_parent,
+            new_name,
+            ..
+        } => lasting::is_private(parent, name) || lasting::is_private(new_parent, new_name),
+        Op::SetXattr { name, .. } | Op::RemoveXattr { name, .. } => lasting::is_hidden(name),
+        _ => false,
+    }
+}
+
+/// The file, or the directories, whose changes an operation must keep in order with others. The
+/// kernel orders changes of a directory among themselves; a verification is the other one.
+pub(crate) fn ordered(nodes: &Nodes, op: &Op<'_>) -> [Option<Arc<Node>>; 2] {
+    let (first, second) = match *op {
+        Op::Make { parent, .. }
+        | Op::Link { parent, .. }
+        | Op::Unlink { parent, .. }
+        | Op::Rmdir { parent, .. } => (Some(parent), None),
+        Op::Rename {
+            parent, new_parent, ..
+        } if parent != new_parent => {
+            // One order for all, so that two renames do not wait for each other.
+            (Some(parent.min(new_parent)), Some(parent.max(new_parent)))
+        }
+        Op::Rename { parent, .. } => (Some(parent), None),
+        _ => (content_target(op), None),
+    };
+    [first, second].map(|id| id.and_then(|id| nodes.get(id)))
 }
 
 /// Bytes an operation carries beside its fixed fields.
@@ -252,43 +299,38 @@ fn bind(shipment: &mut Shipment<'_>, volume: &Volume, id: FileId) -> bool {
 /// known name is gone) by the path under which the kernel has it.
 fn bind_by_path(shipment: &mut Shipment<'_>, volume: &Volume, node: &Node) -> bool {
     let nodes = &volume.nodes;
-    let Ok(fd) = nodes.fd(node) else { return false };
-    let Ok(path) = sys::path_of_fd(fd.as_raw_fd()) else {
+    let Some(way) = way(volume, node) else {
         return false;
     };
     let mut parent = FileId::ROOT;
-    let mut dir = None::<std::os::fd::OwnedFd>;
-    let mut frames = Vec::new();
-    let mut last = None;
+    for (handle, name) in way {
+        let id = nodes.id_of(&handle);
+        shipment.bind(volume.id, id, parent, &name);
+        if let Some(node) = nodes.get(id) {
+            node.state().bound = shipment.session();
+        }
+        parent = id;
+    }
+    true
+}
+
+/// The way from the root to a file as the kernel has it, handles and names; the file is the last.
+/// Nothing if it does not lead back to the very file.
+pub(crate) fn way(volume: &Volume, node: &Node) -> Option<Vec<(Handle, Box<[u8]>)>> {
+    let fd = volume.nodes.fd(node).ok()?;
+    let path = sys::path_of_fd(fd.as_raw_fd()).ok()?;
+    let mut dir = None::<OwnedFd>;
+    let mut way: Vec<(Handle, Box<[u8]>)> = Vec::new();
     for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
         let dir_fd = dir
             .as_ref()
             .map_or(volume.backing.root_fd(), |d| d.as_raw_fd());
-        let Ok(cname) = cstring(name) else {
-            return false;
-        };
-        let Ok(handle) = sys::handle_at(dir_fd, &cname) else {
-            return false;
-        };
-        let id = nodes.id_of(&handle);
-        frames.push((id, parent, name));
-        last = Some(handle);
-        parent = id;
+        let cname = cstring(name).ok()?;
+        way.push((sys::handle_at(dir_fd, &cname).ok()?, name.into()));
         let flags = libc::O_PATH | libc::O_NOFOLLOW;
-        let Ok(next) = sys::openat(dir_fd, &cname, flags, 0) else {
-            return false;
-        };
-        dir = Some(next);
+        dir = Some(sys::openat(dir_fd, &cname, flags, 0).ok()?);
     }
-    // The path must lead back to the very file.
-    if last != Some(node.handle) {
-        return false;
-    }
-    for (id, parent, name) in frames {
-        shipment.bind(volume.id, id, parent, name);
-        if let Some(node) = nodes.get(id) {
-            node.state().bound = shipment.session();
-        }
-    }
-    true
+    way.last()
+        .is_some_and(|(handle, _)| *handle == node.handle)
+        .then_some(way)
 }

@@ -3,13 +3,14 @@
 //! while the file is open, and otherwise kept in a small cache. So the table can be rebuilt from
 //! (id, handle, names) by a successor process.
 
+use super::lasting::{self, Cached};
 use super::sys::{self, Handle};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tandem_repl::ids::FileId;
+use tandem_repl::ids::{FileId, Key, Uid};
 
 /// Locks the table is spread over.
 const SHARDS: usize = 64;
@@ -30,6 +31,8 @@ pub(crate) struct Node {
     /// Its times have changed since the peer was told them; it is listed in
     /// [`super::times::Times`].
     pub(crate) touched: AtomicBool,
+    /// Its lasting identity, where it is known.
+    pub(crate) uid: Cached,
     state: Mutex<NodeState>,
 }
 
@@ -51,6 +54,18 @@ pub(crate) struct NodeState {
 }
 
 impl Node {
+    fn new(id: FileId, handle: Handle, format: u32, state: NodeState) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            handle,
+            format,
+            order: Mutex::default(),
+            touched: AtomicBool::new(false),
+            uid: Cached::default(),
+            state: Mutex::new(state),
+        })
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, NodeState> {
         lock(&self.state)
     }
@@ -111,14 +126,7 @@ impl Nodes {
 
     /// Makes `id` name this handle, whatever it named before.
     pub(crate) fn insert(&self, id: FileId, handle: Handle, format: u32) -> Arc<Node> {
-        let node = Arc::new(Node {
-            id,
-            handle,
-            format,
-            order: Mutex::default(),
-            touched: AtomicBool::new(false),
-            state: Mutex::default(),
-        });
+        let node = Node::new(id, handle, format, NodeState::default());
         self.shard(id).insert(id, node.clone());
         *self.slot(id) = None;
         node
@@ -152,14 +160,7 @@ impl Nodes {
                 ..NodeState::default()
             };
             add_name(&mut state, entry);
-            let node = Arc::new(Node {
-                id,
-                handle,
-                format,
-                order: Mutex::default(),
-                touched: AtomicBool::new(false),
-                state: Mutex::new(state),
-            });
+            let node = Node::new(id, handle, format, state);
             shard.insert(id, node.clone());
             return node;
         }
@@ -228,6 +229,20 @@ impl Nodes {
             *self.slot(node.id) = Some((node.id, fd.clone()));
         }
         Ok(fd)
+    }
+
+    /// The lasting identity of a file; [`Uid::NONE`] if it has none.
+    pub(crate) fn uid(&self, node: &Node) -> io::Result<Uid> {
+        if node.id == FileId::ROOT {
+            return Ok(Uid::ROOT);
+        }
+        if let Some(known) = node.uid.get() {
+            return Ok(known);
+        }
+        let fd = self.fd(node)?;
+        let uid = lasting::read(fd.as_raw_fd(), &node.handle)?.unwrap_or(Uid::NONE);
+        node.uid.set(uid);
+        Ok(uid)
     }
 
     /// Keeps a descriptor until the node is forgotten.
@@ -339,6 +354,11 @@ impl Nodes {
         if slot.as_ref().is_some_and(|(owner, _)| *owner == id) {
             *slot = None;
         }
+    }
+
+    /// The root as the dirty map names it.
+    pub(crate) fn root_key(&self) -> Key {
+        self.root.key()
     }
 
     pub(crate) fn mount_fd(&self) -> RawFd {

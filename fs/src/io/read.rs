@@ -1,5 +1,6 @@
 //! What only reads: answered here, never put on the stream.
 
+use super::lasting;
 use super::nodes::{Node, Nodes};
 use super::readdir;
 use super::service::{Service, Volume};
@@ -23,6 +24,9 @@ impl Volume {
         parent: FileId,
         name: &[u8],
     ) -> io::Result<(Arc<Node>, libc::stat)> {
+        if lasting::is_private(parent, name) {
+            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        }
         let dir = self.nodes.expect(parent)?;
         let fd = self.nodes.fd(&dir)?;
         readdir::look_up(&self.nodes, parent, fd.as_raw_fd(), &cstring(name)?)
@@ -47,7 +51,8 @@ impl Volume {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if done > 0 => break,
+                // Also after some bytes: the kernel takes a short answer for the file's end and
+                // would give the application zeros.
                 Err(e) => return Err(e),
             }
         }
@@ -66,6 +71,9 @@ impl Volume {
     }
 
     pub(crate) fn getxattr(&self, id: FileId, name: &[u8], buf: &mut [u8]) -> io::Result<usize> {
+        if lasting::is_hidden(name) {
+            return Err(io::Error::from_raw_os_error(libc::ENODATA));
+        }
         let node = self.nodes.expect(id)?;
         sys::getxattr(self.nodes.fd(&node)?.as_raw_fd(), &cstring(name)?, buf)
     }
@@ -77,15 +85,12 @@ impl Volume {
         let mut list = vec![0; MAX_XATTR];
         let n = sys::listxattr(self.nodes.fd(&node)?.as_raw_fd(), &mut list)?;
         list.truncate(n);
-        if uid != 0 {
-            let names = list.split_inclusive(|b| *b == 0);
-            list = names
-                .filter(|name| !name.starts_with(b"trusted."))
-                .flatten()
-                .copied()
-                .collect();
-        }
-        Ok(list)
+        let shown = |name: &&[u8]| {
+            let name = name.strip_suffix(&[0]).unwrap_or(name);
+            !lasting::is_hidden(name) && (uid == 0 || !name.starts_with(b"trusted."))
+        };
+        let names = list.split_inclusive(|b| *b == 0);
+        Ok(names.filter(shown).flatten().copied().collect())
     }
 
     pub(crate) fn inode_flags(&self, id: FileId) -> io::Result<u32> {

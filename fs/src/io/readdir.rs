@@ -2,6 +2,7 @@
 //! requests per listing that it answers from its own cache; so a request names nothing but
 //! directory and offset, and the descriptors are ours to keep. Entries come with attributes.
 
+use super::lasting;
 use super::nodes::{Node, Nodes};
 use super::sys;
 use std::collections::HashMap;
@@ -124,7 +125,7 @@ impl DirStream {
         }
     }
 
-    /// The entry, or nothing if it vanished since it was read.
+    /// The entry, or nothing if it vanished since it was read, or is not to be seen.
     fn entry(
         &self,
         dir: FileId,
@@ -133,6 +134,9 @@ impl DirStream {
         next: i64,
         kind: u8,
     ) -> io::Result<Option<Entry>> {
+        if lasting::is_private(dir, name.to_bytes()) {
+            return Ok(None);
+        }
         let dots = matches!(name.to_bytes(), b"." | b"..");
         let Some(nodes) = nodes.filter(|_| !dots) else {
             return Ok(Some(Entry {
@@ -167,4 +171,19 @@ pub(crate) fn look_up(
     let entry = Some((dir, name.to_bytes()));
     let node = nodes.look_up(handle, stat.st_mode & libc::S_IFMT, entry);
     Ok((node, stat))
+}
+
+/// Names of all entries of a directory opened for this.
+pub(crate) fn names(dir: &OwnedFd) -> io::Result<Vec<Box<[u8]>>> {
+    let mut names = Vec::new();
+    let mut buf = vec![0; BUFFER];
+    loop {
+        let n = sys::getdents(dir.as_raw_fd(), &mut buf)?;
+        if n == 0 {
+            return Ok(names);
+        }
+        let found = sys::dirents(&buf[..n]).map(|entry| entry.name.to_bytes());
+        let found = found.filter(|name| !matches!(*name, b"." | b".."));
+        names.extend(found.map(Box::from));
+    }
 }

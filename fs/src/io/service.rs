@@ -1,20 +1,25 @@
 //! The module's directories in service: every change passes here, is done to the underlying tree
 //! and put on the stream; every operation of the peer arrives here.
 //!
-//! Data's way of a change: gate → order of the file → done here → stream (binding, operation,
+//! Data's way of a change: gate → marked → order of the file → done here → stream (binding, operation,
 //! times) → the peer's answer → the application's answer. An operation that the local file system
 //! refuses is answered at once and never reaches the peer.
 //!
 //! Lock order: gate, then a file's order, then the driver's core, then a node's state.
 
 mod peer;
+mod repair;
 mod sync;
+mod verify;
 mod write;
 
+pub(crate) use verify::Verify;
 pub(crate) use write::Write;
 
 use super::apply::{Applied, Applier, Ids};
 use super::backing::Backing;
+use super::lasting::Found;
+use super::marks::Marks;
 use super::names;
 use super::nodes::{Node, Nodes};
 use super::pool::Pool;
@@ -24,7 +29,7 @@ use crate::error::errno_of;
 use fuser::Notifier;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use tandem_repl::ids::{DirId, OpSeq};
 use tandem_repl::io::driver::{Completion, Driver, Shipment};
 use tandem_repl::limits::MAX_PARKED;
@@ -90,6 +95,14 @@ pub(crate) struct Service {
     driver: OnceLock<Driver>,
     /// Changes answered without the peer.
     pub(crate) alone: AtomicU64,
+    pub(crate) verify: Verify,
+    pub(crate) marks: Marks,
+    /// Changes so far, and how many there were at the last look.
+    changes: [AtomicU64; 2],
+    /// Itself, for what outlives a call.
+    own: OnceLock<Weak<Self>>,
+    /// Gives identities to files that were found without.
+    pub(crate) found: Found,
 }
 
 impl Volume {
@@ -108,7 +121,11 @@ impl Volume {
 }
 
 impl Service {
-    pub(crate) fn new(volumes: Vec<Arc<Volume>>, ack: Ack, devices: bool) -> io::Result<Self> {
+    pub(crate) fn new(
+        volumes: Vec<Arc<Volume>>,
+        marks: Marks,
+        (ack, devices): (Ack, bool),
+    ) -> io::Result<Self> {
         Ok(Self {
             volumes,
             gate: RwLock::new(Gate::ReadOnly),
@@ -122,12 +139,23 @@ impl Service {
             devices,
             driver: OnceLock::new(),
             alone: AtomicU64::new(0),
+            verify: Verify::default(),
+            marks,
+            changes: Default::default(),
+            own: OnceLock::new(),
+            found: Found::default(),
         })
     }
 
     /// Joins service and driver; once, before anything is mounted.
-    pub(crate) fn set_driver(&self, driver: Driver) {
+    pub(crate) fn set_driver(self: &Arc<Self>, driver: Driver) {
         let _ = self.driver.set(driver);
+        let _ = self.own.set(Arc::downgrade(self));
+    }
+
+    /// For what outlives a call.
+    pub(crate) fn own(&self) -> Option<Arc<Self>> {
+        self.own.get()?.upgrade()
     }
 
     fn gate(&self) -> RwLockReadGuard<'_, Gate> {
@@ -141,6 +169,9 @@ impl Service {
 
     /// Does a change for an application and answers it through `finish`, now or later.
     pub(crate) fn change(self: &Arc<Self>, volume: &Arc<Volume>, op: &Op<'_>, finish: Finish) {
+        if names::is_private(op) {
+            return finish(Err(libc::EPERM));
+        }
         let gate = self.gate();
         let result = match *gate {
             Gate::ReadOnly => Err((finish, libc::EROFS)),
@@ -201,8 +232,12 @@ impl Service {
     }
 
     fn do_alone(&self, volume: &Volume, op: &Op<'_>) -> Result<Done, i32> {
-        let node = names::content_target(op).and_then(|id| volume.nodes.get(id));
-        let _order = node.as_ref().map(|n| n.lock_order());
+        let op = &self.identified(op);
+        self.marks.mark(volume, op)?;
+        let ordered = names::ordered(&volume.nodes, op);
+        let _order = ordered
+            .each_ref()
+            .map(|n| n.as_ref().map(|n| n.lock_order()));
         let entries = names::before(&volume.nodes, op);
         let applier = Applier {
             nodes: &volume.nodes,
@@ -210,6 +245,7 @@ impl Service {
         };
         let applied = applier.apply(op).map_err(|e| errno_of(&e))?;
         names::after(&volume.nodes, op, &entries);
+        self.marks.moved(volume, op, &entries);
         // A peer that returns is told.
         volume.times.note(&volume.nodes, op, applied.node.as_ref());
         self.alone.fetch_add(1, Ordering::Relaxed);
@@ -231,8 +267,15 @@ impl Service {
         let Some(driver) = self.driver.get() else {
             return Err((finish, libc::EIO));
         };
+        let op = &self.identified(op);
+        if let Err(errno) = self.marks.mark(volume, op) {
+            return Err((finish, errno));
+        }
         let node = names::content_target(op).and_then(|id| volume.nodes.get(id));
-        let _order = node.as_ref().map(|n| n.lock_order());
+        let ordered = names::ordered(&volume.nodes, op);
+        let _order = ordered
+            .each_ref()
+            .map(|n| n.as_ref().map(|n| n.lock_order()));
         let entries = names::before(&volume.nodes, op);
         let applier = Applier {
             nodes: &volume.nodes,
@@ -270,11 +313,28 @@ impl Service {
             },
             answer,
         );
+        self.marks.moved(volume, op, &entries);
         volume.times.note(&volume.nodes, op, applied.node.as_ref());
         if names::leaves_whiteout(op) {
             self.send_whiteout_times(volume, op);
         }
         Ok(written)
+    }
+
+    /// Whether nothing was changed since the last call.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let now = self.changes[0].load(Ordering::Relaxed);
+        self.changes[1].swap(now, Ordering::Relaxed) == now
+    }
+
+    /// What is made gets its lasting identity.
+    fn identified<'a>(&self, op: &Op<'a>) -> Op<'a> {
+        self.changes[0].fetch_add(1, Ordering::Relaxed);
+        let mut op = *op;
+        if let Op::Make { uid, .. } = &mut op {
+            *uid = self.marks.next_uid();
+        }
+        op
     }
 
     /// Tells the peer that a file's id is used no more.

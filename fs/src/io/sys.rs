@@ -4,20 +4,26 @@
 mod dirents;
 mod inode;
 mod mount;
+mod xattr;
 
 pub(crate) use dirents::{dirents, getdents};
 pub(crate) use inode::{
     FS_IOC_FSGETXATTR, FsXattr, get_flags, get_fsxattr, mode_of, protection, set_flags,
+    size_and_links,
 };
 pub(crate) use mount::{mount_fuse, umount};
+pub(crate) use xattr::{getxattr, listxattr, removexattr, setxattr, setxattr_at};
 
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use tandem_repl::ids::{Key, MAX_KEY};
 
 /// Bytes of a file handle kept inline. ext4 needs 8, xfs 12, btrfs 20.
 const HANDLE_BYTES: usize = 40;
+
+const _: () = assert!(4 + HANDLE_BYTES <= MAX_KEY, "a key holds every handle");
 
 /// A file system's own name for an inode, valid as long as the inode lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +34,26 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Kind and bytes as one.
+    pub(crate) fn key(&self) -> Key {
+        let mut bytes = [0; 4 + HANDLE_BYTES];
+        bytes[..4].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.bytes);
+        Key::new(&bytes[..4 + usize::from(self.len)]).expect("a key holds every handle")
+    }
+
+    /// The handle of a key; `None` if it is not one of [`Self::key`]'s.
+    pub(crate) fn of_key(key: &Key) -> Option<Self> {
+        let (kind, rest) = key.bytes().split_first_chunk()?;
+        let mut bytes = [0; HANDLE_BYTES];
+        bytes.get_mut(..rest.len())?.copy_from_slice(rest);
+        Some(Self {
+            kind: i32::from_le_bytes(*kind),
+            len: rest.len() as u8,
+            bytes,
+        })
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -301,49 +327,6 @@ pub(crate) fn path_of_fd(fd: RawFd) -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
     let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))?;
     Ok(path.into_os_string().into_vec())
-}
-
-pub(crate) fn setxattr(fd: RawFd, name: &CStr, value: &[u8], flags: i32) -> io::Result<()> {
-    let path = proc_path(fd);
-    // SAFETY: strings are C strings, the value is valid for its length.
-    let result = unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            flags,
-        )
-    };
-    check(result).map(|_| ())
-}
-
-pub(crate) fn removexattr(fd: RawFd, name: &CStr) -> io::Result<()> {
-    let path = proc_path(fd);
-    // SAFETY: both are C strings.
-    check(unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) }).map(|_| ())
-}
-
-/// Value of an attribute into `buf`; its length if `buf` is empty.
-pub(crate) fn getxattr(fd: RawFd, name: &CStr, buf: &mut [u8]) -> io::Result<usize> {
-    let path = proc_path(fd);
-    // SAFETY: strings are C strings, the buffer is valid for its length.
-    let n = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            buf.as_mut_ptr().cast(),
-            buf.len(),
-        )
-    };
-    check_size(n)
-}
-
-/// Names of the attributes, each ended by a zero byte; the length if `buf` is empty.
-pub(crate) fn listxattr(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
-    let path = proc_path(fd);
-    // SAFETY: the path is a C string, the buffer is valid for its length.
-    check_size(unsafe { libc::listxattr(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) })
 }
 
 pub(crate) fn fstatvfs(fd: RawFd) -> io::Result<libc::statvfs> {

@@ -1,13 +1,16 @@
 //! The service as the replication driver sees it.
 
-use super::digest;
+use super::resync::{FsTarget, Source};
 use super::service::{Service, Volume};
 use crate::error::errno_of;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tandem_repl::ids::DirId;
-use tandem_repl::io::driver::Tree;
-use tandem_repl::logic::member::Gate;
+use tandem_repl::io::driver::{Requests, Tree};
+use tandem_repl::logic::dirty::{Generation, Level, Marks};
+use tandem_repl::logic::member::{Gate, Pressure};
+use tandem_repl::logic::resync::SourceTree;
 use tandem_repl::op::Op;
 
 impl Service {
@@ -27,6 +30,16 @@ impl Tree for Service {
             .map_err(|e| errno_of(&e))
     }
 
+    fn check(&self, dir: DirId, op: &Op<'_>) -> Result<bool, i32> {
+        self.check_for_peer(self.volume(dir)?, op)
+            .map_err(|e| errno_of(&e))
+    }
+
+    fn fetch(&self, dir: DirId, op: &Op<'_>) -> Result<Vec<u8>, i32> {
+        self.fetch_for_peer(self.volume(dir)?, op)
+            .map_err(|e| errno_of(&e))
+    }
+
     fn reset_peer_ids(&self) {
         Self::reset_peer_ids(self);
     }
@@ -35,13 +48,40 @@ impl Tree for Service {
         self.switch_gate(gate);
     }
 
-    fn digest(&self) -> Result<[u8; 32], String> {
-        let mut hash = blake3::Hasher::new();
-        for volume in &self.volumes {
-            hash.update(&digest::tree(volume.backing.root_fd())?);
-        }
-        Ok(*hash.finalize().as_bytes())
+    fn source(&self) -> Result<Arc<dyn SourceTree>, String> {
+        let own = self.own().ok_or("the daemon is ending")?;
+        Ok(Arc::new(Source::new(&own)))
     }
+
+    fn target(&self, _keep_aside: bool) -> Result<Arc<dyn Requests>, String> {
+        let own = self.own().ok_or("the daemon is ending")?;
+        Ok(Arc::new(FsTarget::new(&own).session()))
+    }
+
+    fn begin_generation(&self) -> Generation {
+        Self::begin_generation(self)
+    }
+
+    fn marks(&self, since: Option<Generation>) -> Marks {
+        self.marks_since(since)
+    }
+
+    fn drop_marks(&self, before: Generation) -> Result<(), String> {
+        self.marks.drop_before(before)
+    }
+
+    fn pressure(&self) -> Pressure {
+        let now = self.marks.pressure();
+        Pressure {
+            marked: now.level > Level::Quiet,
+            urgent: now.level >= Level::Due,
+            quiet: self.is_quiet(),
+        }
+    }
+
+    fn slow_down(&self, _: Duration) {}
+
+    fn wait_for_turn(&self, _: u64) {}
 
     fn flush(&self) -> Result<(), String> {
         for volume in &self.volumes {

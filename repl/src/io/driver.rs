@@ -13,18 +13,25 @@
 mod director;
 mod receive;
 mod ship;
+mod source;
+mod target;
 mod timer;
 
 pub use ship::Shipment;
+pub use target::Requests;
 
+use super::clock;
 use super::link::Link;
 use super::record::RecordStore;
 use super::socket::Socket;
 use super::tls::{Pem, Tls, TlsError};
 use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
 use crate::ids::{DirId, Id128, OpSeq};
-use crate::logic::member::{Gate, Isolation, Member, MemberConfig};
+use crate::logic::dirty::{Generation, Marks};
+use crate::logic::member::{Gate, Input, Isolation, Member, MemberConfig, Pressure};
 use crate::logic::record::Record;
+use crate::logic::resync::SourceTree;
+use crate::logic::resync::progress::Snapshot;
 use crate::logic::rules::Rules;
 use crate::op::Op;
 use crate::wire::encode_control;
@@ -56,15 +63,45 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// The errno of the local file system.
     fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
+    /// Whether this tree has what a [`Op::Check`] says.
+    ///
+    /// # Errors
+    /// The errno of what could not be read.
+    fn check(&self, dir: DirId, op: &Op<'_>) -> Result<bool, i32>;
+    /// The bytes a [`Op::Fetch`] asks for; fewer at the end of the file.
+    ///
+    /// # Errors
+    /// The errno of what could not be read.
+    fn fetch(&self, dir: DirId, op: &Op<'_>) -> Result<Vec<u8>, i32>;
     /// A session begins: ids of an earlier one mean nothing any more.
     fn reset_peer_ids(&self);
     /// Returns when no change admitted under the old gate is unfinished.
     fn set_gate(&self, gate: Gate);
-    /// Digest of everything in the trees.
+    /// The tree as a resync from this node reads it.
     ///
     /// # Errors
-    /// A text that names what could not be read.
-    fn digest(&self) -> Result<[u8; 32], String>;
+    /// A text that names what is in the way.
+    fn source(&self) -> Result<Arc<dyn SourceTree>, String>;
+    /// Makes ready for a resync of this node.
+    ///
+    /// # Errors
+    /// A text that names what is in the way.
+    fn target(&self, keep_aside: bool) -> Result<Arc<dyn Requests>, String>;
+    /// Begins a new generation of marks, at a moment when no operation is between its mark and its
+    /// place on the stream.
+    fn begin_generation(&self) -> Generation;
+    /// What was marked since that generation began; all, if none is given.
+    fn marks(&self, since: Option<Generation>) -> Marks;
+    /// Drops marks last used before that generation.
+    ///
+    /// # Errors
+    /// A text that says why the journal could not be written.
+    fn drop_marks(&self, before: Generation) -> Result<(), String>;
+    fn pressure(&self) -> Pressure;
+    /// Delays every change by so much, because a resync does not keep up.
+    fn slow_down(&self, delay: Duration);
+    /// Waits until so many bytes may be read or sent without disturbing the application.
+    fn wait_for_turn(&self, bytes: u64);
     /// Everything applied to stable storage, times included.
     ///
     /// # Errors
@@ -103,6 +140,10 @@ struct Core {
     link: Link,
     member: Member,
     completions: HashMap<OpSeq, Completion>,
+    /// Who waits for the bytes of a [`Op::Fetch`].
+    fetches: HashMap<OpSeq, Sender<Vec<u8>>>,
+    /// Of a resync from this node.
+    exchange: Option<Arc<source::Exchange>>,
     /// Received bytes that do not make a whole frame yet.
     rx: Vec<u8>,
     /// Counts sessions; ids bound in an earlier one are void.
@@ -116,7 +157,7 @@ enum Event {
     Control(u64, Box<Control>),
     PeerFailed(u64, i32),
     ApplyFailed(u64, String),
-    Input(crate::logic::member::Input),
+    Input(Input),
     Command(Command, Sender<Result<(), Refusal>>),
 }
 
@@ -126,6 +167,8 @@ pub enum Command {
     Prim { force: bool },
     Second,
     Stop,
+    Swap,
+    Resync { everything: bool },
 }
 
 #[derive(Default)]
@@ -144,6 +187,10 @@ struct Shared {
     tree: Arc<dyn Tree>,
     /// Whether operations of the peer are applied now.
     applying: AtomicBool,
+    /// Requests of a resync of this node.
+    desk: target::Desk,
+    /// The resync from this node.
+    run: Mutex<Option<Arc<source::Run>>>,
     /// Held while an operation of the peer is applied.
     apply: Mutex<()>,
     /// Something was sent or received since the timer looked.
@@ -174,6 +221,7 @@ pub struct DriverStatus {
     pub state: State,
     pub readiness: Readiness,
     pub reason: Option<Refusal>,
+    pub why: Vec<Refusal>,
     pub record: Record,
     pub peer: PeerStatus,
     pub counters: Counters,
@@ -207,7 +255,7 @@ impl Driver {
         let tls = Tls::new(config.pem, config.stall_limit)?;
         let addr = config.local.1;
         let socket = Socket::bind(addr).map_err(|source| DriverError::Bind { addr, source })?;
-        let now = Instant::now();
+        let now = clock::now();
         let names = (config.local.0.clone(), config.peer.0.clone());
         let dials = names.0 < names.1;
         let link = Link::new(socket.clone(), tls, config.peer.clone(), dials, now);
@@ -216,6 +264,8 @@ impl Driver {
             link,
             member,
             completions: HashMap::new(),
+            fetches: HashMap::new(),
+            exchange: None,
             rx: Vec::new(),
             session: 0,
             greeted: false,
@@ -228,6 +278,8 @@ impl Driver {
             socket,
             tree,
             applying: AtomicBool::new(false),
+            desk: target::Desk::default(),
+            run: Mutex::default(),
             apply: Mutex::new(()),
             busy: AtomicBool::new(false),
             exit: AtomicBool::new(false),
@@ -243,6 +295,7 @@ impl Driver {
             stall_limit: config.stall_limit,
         });
         receive::spawn(&shared, RECEIVERS, SYNCERS).map_err(DriverError::Thread)?;
+        target::spawn(&shared).map_err(DriverError::Thread)?;
         timer::spawn(&shared).map_err(DriverError::Thread)?;
         director::spawn(&shared, store, inbox, done).map_err(DriverError::Thread)?;
         Ok((Self { shared }, exited))
@@ -264,6 +317,26 @@ impl Driver {
         })
     }
 
+    /// Tells the machine that what was written here could not be brought to this node's disk.
+    pub fn local_failed(&self, what: &str) {
+        let what = what.to_string();
+        self.shared.tell(Event::Input(Input::LocalFailed { what }));
+    }
+
+    /// Tells the machine that the follower's replica differs: it is to be brought up.
+    pub fn peer_differs(&self) {
+        let errno = libc::EUCLEAN;
+        self.shared.tell(Event::Input(Input::PeerFailed { errno }));
+    }
+
+    /// How far the resync from this node is, if there is one, and since when it runs.
+    pub fn resync(&self) -> Option<(Snapshot, Duration)> {
+        let run = self.shared.run.lock();
+        let run = run.unwrap_or_else(PoisonError::into_inner);
+        run.as_ref()
+            .map(|r| (r.progress.snapshot(), r.began.elapsed()))
+    }
+
     /// Counts an operation acknowledged without the peer.
     pub fn count_alone(&self) {
         self.shared
@@ -282,6 +355,7 @@ impl Driver {
             state: member.state(),
             readiness: member.readiness(),
             reason: member.reason().cloned(),
+            why: member.why(),
             record: member.record().clone(),
             peer: PeerStatus {
                 node: shared.hello.peer.clone(),

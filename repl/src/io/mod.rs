@@ -1,11 +1,13 @@
 //! What replication does: the QUIC link, its threads, record and marks on disk.
 //!
+//! * [`clock`]: the time of leases and deadlines.
 //! * [`tls`]: who may speak.
 //! * [`link`]: one QUIC connection with the peer, without threads of its own.
 //! * [`record`]: the durable record.
 //! * [`journal`]: the dirty map's durable part.
 //! * [`driver`]: the threads that join link, logic and tree.
 
+pub mod clock;
 pub mod driver;
 pub mod journal;
 mod link;

@@ -13,8 +13,9 @@
 //! [`Input::Persisted`], so that no step meets a record that is about to change.
 //!
 //! The children each hold one procedure of the design's table: [`session`] (the verdict),
-//! [`promote`] and [`shrink`] with [`ask`], [`join`] (the source's part of a rejoin) and [`target`], [`lease`],
-//! [`checkpoint`], [`leave`], [`swap`]; and [`disk`] (record and flush), [`commands`], [`tick`].
+//! [`promote`] and [`shrink`] with [`ask`], [`told`], [`join`] (the source's part of a rejoin) and
+//! [`target`], [`lease`], [`checkpoint`], [`leave`], [`swap`]; and [`disk`] (record and flush),
+//! [`commands`], [`tick`].
 
 mod api;
 mod ask;

@@ -2,9 +2,9 @@
 
 use super::frame::{get_time, put_time};
 use super::raw::{Put, Reader, WireError};
-use crate::ids::FileId;
-use crate::limits::{MAX_NAME, MAX_TARGET};
-use crate::op::{AttrSet, Cred, Durability, Kind, Privileges, TimeSet};
+use crate::ids::{FileId, Uid};
+use crate::limits::{MAX_CHECK, MAX_DATA, MAX_NAME, MAX_TARGET};
+use crate::op::{AttrSet, Checked, Cred, Durability, Kind, Privileges, TimeSet};
 
 pub(super) fn id(r: &mut Reader<'_>) -> Result<FileId, WireError> {
     match r.u64()? {
@@ -14,6 +14,18 @@ pub(super) fn id(r: &mut Reader<'_>) -> Result<FileId, WireError> {
         }),
         v => Ok(FileId(v)),
     }
+}
+
+pub(super) fn put_uid(out: &mut Vec<u8>, uid: Uid) {
+    out.u64(uid.origin);
+    out.u64(uid.number);
+}
+
+pub(super) fn get_uid(r: &mut Reader<'_>) -> Result<Uid, WireError> {
+    Ok(Uid {
+        origin: r.u64()?,
+        number: r.u64()?,
+    })
 }
 
 /// One path component: not empty, not `.` or `..`, no `/` and no zero byte, so that no frame can
@@ -52,6 +64,53 @@ pub(super) fn offset(r: &mut Reader<'_>) -> Result<u64, WireError> {
         value => Err(WireError::BadValue {
             field: "offset",
             value,
+        }),
+    }
+}
+
+/// Length of what is to be read and sent back.
+pub(super) fn piece(r: &mut Reader<'_>) -> Result<u32, WireError> {
+    bounded(r, MAX_DATA)
+}
+
+fn bounded(r: &mut Reader<'_>, limit: usize) -> Result<u32, WireError> {
+    match r.u32()? {
+        v if v as usize <= limit => Ok(v),
+        v => Err(WireError::TooLong {
+            len: v as usize,
+            limit,
+        }),
+    }
+}
+
+pub(super) fn put_checked(out: &mut Vec<u8>, what: Checked) {
+    match what {
+        Checked::Data { offset, len } => {
+            out.u8(0);
+            out.u64(offset);
+            out.u32(len);
+        }
+        Checked::Attrs { times } => {
+            out.u8(1);
+            out.u8(u8::from(times));
+        }
+        Checked::Names => out.u8(2),
+    }
+}
+
+pub(super) fn get_checked(r: &mut Reader<'_>) -> Result<Checked, WireError> {
+    match r.u8()? {
+        0 => Ok(Checked::Data {
+            offset: offset(r)?,
+            len: bounded(r, MAX_CHECK)?,
+        }),
+        1 => Ok(Checked::Attrs {
+            times: r.flag("times")?,
+        }),
+        2 => Ok(Checked::Names),
+        value => Err(WireError::BadValue {
+            field: "what is compared",
+            value: value.into(),
         }),
     }
 }

@@ -4,7 +4,7 @@ use super::control::Control;
 use super::ops::{get_op, kind_of, put_op};
 use super::raw::{Put, Reader, WireError};
 use crate::ids::{DirId, OpSeq};
-use crate::limits::{MAX_BODY, MAX_CONTROL};
+use crate::limits::{MAX_BODY, MAX_CONTROL, MAX_DATA};
 use crate::logic::resync::messages::{Reply, Request};
 use crate::op::{Op, Timespec};
 
@@ -13,6 +13,7 @@ pub const HEADER: usize = 16;
 
 pub(super) const KIND_CONTROL: u8 = 1;
 pub(super) const KIND_ACK: u8 = 2;
+pub(super) const KIND_DATA: u8 = 5;
 pub(super) const KIND_REQUEST: u8 = 3;
 pub(super) const KIND_REPLY: u8 = 4;
 
@@ -41,6 +42,8 @@ pub enum Message<'a> {
     Ack {
         errno: i32,
     },
+    /// Answer to [`Op::Fetch`] with the frame's number.
+    Data(&'a [u8]),
     Op {
         dir: DirId,
         op: Op<'a>,
@@ -100,6 +103,11 @@ impl FrameHeader {
                 let errno = r.u32()?.cast_signed();
                 r.end()?;
                 Message::Ack { errno }
+            }
+            KIND_DATA => {
+                let data = r.bytes(MAX_DATA)?;
+                r.end()?;
+                Message::Data(data)
             }
             KIND_REQUEST => Message::Request(Box::new(Request::decode(r.0)?)),
             KIND_REPLY => Message::Reply(Box::new(Reply::decode(r.0)?)),
@@ -165,6 +173,11 @@ pub fn encode_ack(out: &mut Vec<u8>, seq: OpSeq, errno: i32) {
     framed(out, (KIND_ACK, DirId(0), seq), |out| {
         out.u32(errno.cast_unsigned());
     });
+}
+
+/// Appends the frame of an answer to [`Op::Fetch`].
+pub fn encode_data(out: &mut Vec<u8>, seq: OpSeq, data: &[u8]) {
+    framed(out, (KIND_DATA, DirId(0), seq), |out| out.bytes(data));
 }
 
 /// Appends a control message's frame to `out`.

@@ -17,8 +17,10 @@ mod raw;
 mod resync;
 
 pub use control::{Control, Hello, Meet, Reject};
-pub use frame::{Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_op};
-pub use frame::{encode_reply, encode_request};
+pub use frame::{
+    Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_data, encode_op,
+    encode_reply, encode_request,
+};
 pub use raw::WireError;
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest

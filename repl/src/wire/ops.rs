@@ -1,8 +1,8 @@
 //! Bodies of operation frames.
 
 use super::fields::{
-    durability, get_cred, get_kind, get_set, id, name, offset, put_cred, put_kind, put_set,
-    xattr_name,
+    durability, get_checked, get_cred, get_kind, get_set, get_uid, id, name, offset, piece,
+    put_checked, put_cred, put_kind, put_set, put_uid, xattr_name,
 };
 use super::raw::{Put, Reader, WireError};
 use crate::limits::{MAX_DATA, MAX_XATTR};
@@ -26,6 +26,8 @@ pub(super) fn kind_of(op: &Op<'_>) -> u8 {
         Op::SetFlags { .. } => 28,
         Op::Fsync { .. } => 29,
         Op::SyncAll => 30,
+        Op::Check { .. } => 31,
+        Op::Fetch { .. } => 32,
     }
 }
 
@@ -39,6 +41,7 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
         Op::Unbind { id } => out.u64(id.0),
         Op::Make {
             id,
+            uid,
             parent,
             name,
             kind,
@@ -47,6 +50,7 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             cred,
         } => {
             out.u64(id.0);
+            put_uid(out, uid);
             out.u64(parent.0);
             out.bytes(name);
             put_kind(out, kind);
@@ -118,6 +122,16 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             out.u8(u8::from(data_only));
         }
         Op::SyncAll => {}
+        Op::Check { id, what, hash } => {
+            out.u64(id.0);
+            put_checked(out, what);
+            out.extend_from_slice(&hash);
+        }
+        Op::Fetch { id, offset, len } => {
+            out.u64(id.0);
+            out.u64(offset);
+            out.u32(len);
+        }
     }
 }
 
@@ -148,6 +162,7 @@ pub(super) fn get_op<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Op<'a>, WireErr
         17 => Op::Unbind { id: id(r)? },
         18 => Op::Make {
             id: id(r)?,
+            uid: get_uid(r)?,
             parent: id(r)?,
             name: name(r)?,
             kind: get_kind(r)?,
@@ -215,6 +230,16 @@ pub(super) fn get_op<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Op<'a>, WireErr
             data_only: r.flag("data_only")?,
         },
         30 => Op::SyncAll,
+        31 => Op::Check {
+            id: id(r)?,
+            what: get_checked(r)?,
+            hash: r.array()?,
+        },
+        32 => Op::Fetch {
+            id: id(r)?,
+            offset: offset(r)?,
+            len: piece(r)?,
+        },
         kind => return Err(WireError::UnknownKind(kind)),
     })
 }

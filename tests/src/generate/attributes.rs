@@ -92,7 +92,8 @@ impl Generator {
             // Version 2, effective, CAP_NET_BIND_SERVICE: what `setcap` writes.
             return [[1, 0, 0, 2], [0, 4, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
         }
-        let len = *self.rng.pick(&[0, 1, 17, 300, 2000]);
+        // Two of the longest leave room for what Tandem keeps with each file.
+        let len = *self.rng.pick(&[0, 1, 17, 300, 1900]);
         crate::ops::pattern(len, self.rng.below(256) as u8)
     }
 

@@ -2,6 +2,7 @@
 //! exactly what the kernel answered (std retries, adds flags and hides errno). Names are bytes and
 //! relative to the calling thread's own working directory, see [`who::private_fs`].
 
+pub mod boot;
 pub mod dir;
 pub mod file;
 pub mod map;
@@ -11,6 +12,7 @@ pub mod who;
 use std::ffi::CString;
 use std::fmt;
 
+pub use boot::*;
 pub use dir::*;
 pub use file::*;
 pub use map::*;

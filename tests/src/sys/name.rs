@@ -174,14 +174,18 @@ pub fn removexattr(name: impl AsRef<[u8]>, key: &str) -> Sys<()> {
 
 /// Mounts a file system; used for bare directories only.
 pub fn mount(source: &str, target: &str, kind: &str, flags: u64) -> Sys<()> {
-    let (source, target, kind) = (c(source), c(target), c(kind));
-    let none = std::ptr::null();
+    mount_with(source, target, kind, flags, "")
+}
+
+/// The same with options for the file system.
+pub fn mount_with(source: &str, target: &str, kind: &str, flags: u64, options: &str) -> Sys<()> {
+    let (source, target, kind, options) = (c(source), c(target), c(kind), c(options));
     call!(mount(
         source.as_ptr(),
         target.as_ptr(),
         kind.as_ptr(),
         flags,
-        none
+        options.as_ptr().cast()
     ))
     .map(drop)
 }

@@ -42,6 +42,11 @@ pub fn private_mounts() -> Sys<()> {
     call!(unshare(libc::CLONE_NEWNS)).map(drop)
 }
 
+/// Gives the calling thread, and those it starts, an empty network of their own.
+pub fn private_network() -> Sys<()> {
+    call!(unshare(libc::CLONE_NEWNET)).map(drop)
+}
+
 /// Moves the calling thread into a mount namespace (`/proc/PID/ns/mnt`).
 pub fn enter_mounts(namespace: &OwnedFd) -> Sys<()> {
     private_fs()?;

@@ -94,7 +94,12 @@ fn entry(name: &[u8]) -> Sys<Entry> {
         layout: Vec::new(),
         allocated: 0,
     };
+    let lasting = tandem_repl::ids::Uid::XATTR.as_bytes();
     for key in sys::listxattr(name)? {
+        // Seen only below the mount, and another for every run.
+        if key == lasting {
+            continue;
+        }
         let value = sys::getxattr(name, &key)?;
         entry.xattrs.insert(key, value);
     }

@@ -5,6 +5,7 @@ mod capture;
 
 pub use capture::capture;
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -17,7 +18,7 @@ const CHUNK: usize = 64 * 1024;
 pub const EXPLICIT_BEFORE: i64 = 1_000_000_000;
 
 /// Everything about one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub mode: u32,
     pub uid: u32,
@@ -77,7 +78,7 @@ impl Options {
         Self {
             times: Times::Equal,
             holes: Holes::Lenient,
-            skip: vec![b"lost+found".to_vec()],
+            skip: vec![b"lost+found".to_vec(), b".tandem".to_vec()],
         }
     }
 
@@ -130,7 +131,11 @@ pub fn compare(left: &Tree, right: &Tree, options: &Options) -> Vec<Difference> 
 /// The differences of two directories, as text, empty if there are none.
 pub fn report(left: &OwnedFd, right: &OwnedFd, options: &Options) -> Result<String, String> {
     let (left, right) = (capture(left, options)?, capture(right, options)?);
-    let found = compare(&left, &right, options);
+    Ok(listed(&compare(&left, &right, options)))
+}
+
+/// The first differences as text, empty if there are none.
+pub fn listed(found: &[Difference]) -> String {
     let mut text = String::new();
     for difference in found.iter().take(20) {
         writeln!(text, "  {difference}").expect("writing to a string");
@@ -138,7 +143,7 @@ pub fn report(left: &OwnedFd, right: &OwnedFd, options: &Options) -> Result<Stri
     if found.len() > 20 {
         writeln!(text, "  and {} more", found.len() - 20).expect("writing to a string");
     }
-    Ok(text)
+    text
 }
 
 fn compare_entry(

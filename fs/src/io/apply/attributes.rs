@@ -84,6 +84,14 @@ pub(super) fn chmod(fd: RawFd, node: &Node, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Both times as the system call wants them.
+pub(crate) fn timespecs(atime: (i64, u32), mtime: (i64, u32)) -> [libc::timespec; 2] {
+    [atime, mtime].map(|(sec, nsec)| libc::timespec {
+        tv_sec: sec,
+        tv_nsec: nsec.into(),
+    })
+}
+
 fn timespec(set: TimeSet) -> libc::timespec {
     match set {
         TimeSet::Keep => libc::timespec {

@@ -5,10 +5,10 @@ use super::super::service::{Done, Finish};
 use super::convert::{cred, fail, id};
 use super::{Adapter, GENERATION};
 use crate::error::to_fuse;
-use fuser::{Errno, FileHandle, INodeNo, ReplyCreate, ReplyEmpty, ReplyEntry, Request};
+use fuser::{Errno, FileHandle, INodeNo, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, Request};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use tandem_repl::ids::FileId;
+use tandem_repl::ids::{FileId, Uid};
 use tandem_repl::limits::MAX_NAME;
 use tandem_repl::op::{Cred, Kind, Op, Privileges};
 
@@ -40,6 +40,7 @@ impl Adapter {
         }
         let op = Op::Make {
             id: FileId(u64::MAX),
+            uid: Uid::NONE,
             parent: id(parent),
             name: name.as_bytes(),
             kind,
@@ -89,6 +90,17 @@ impl Adapter {
             }
             Err(e) => reply.error(fail(&e)),
         }
+    }
+
+    /// What the disk here cannot read; aside, because it waits for the peer.
+    pub(super) fn read_from_peer(&self, id: FileId, offset: u64, size: usize, reply: ReplyData) {
+        let volume = self.volume.clone();
+        self.service.in_background(Box::new(move |service| {
+            match service.read_repaired(&volume, id, offset, size) {
+                Ok(data) => reply.data(&data),
+                Err(errno) => reply.error(to_fuse(errno)),
+            }
+        }));
     }
 
     pub(super) fn sync(&self, op: Op<'static>, reply: ReplyEmpty) {

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tandem_repl::ids::FileId;
+use tandem_repl::logic::dirty::{Generation, Marks};
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
 
@@ -161,6 +162,23 @@ impl Service {
         if gate == Gate::ReadOnly && before != Gate::ReadOnly {
             self.drop_kernel_caches();
         }
+    }
+
+    /// Begins a checkpoint, or a pass of a resync: what is marked from here on is of a new
+    /// generation. Of what was done before, the times are on the stream when this returns.
+    pub(crate) fn begin_generation(&self) -> Generation {
+        let generation = {
+            let _none_under_way = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            self.marks.begin_generation()
+        };
+        // No mark speaks for times that follow a change: the peer has them before the marks go.
+        self.send_times();
+        generation
+    }
+
+    /// What was touched since a generation began, or all that may differ; all with identities.
+    pub(crate) fn marks_since(&self, generation: Option<Generation>) -> Marks {
+        self.marks.get(generation, &self.volumes, &self.found)
     }
 
     /// What was learned of names while the peer changed them may be wrong now; the kernel, which

@@ -76,7 +76,8 @@ impl Service {
         }));
     }
 
-    fn in_background(self: &Arc<Self>, job: Box<dyn FnOnce(&Self) + Send>) {
+    /// In a thread that may wait for a disk or for the peer.
+    pub(crate) fn in_background(self: &Arc<Self>, job: Box<dyn FnOnce(&Self) + Send>) {
         let service = self.clone();
         self.pool.run(Box::new(move || job(&service)));
     }

@@ -67,6 +67,18 @@ impl Service {
                 finish(Err(libc::EAGAIN));
             }
             Gate::Alone | Gate::Replicated => {
+                // Marked as one, so that there is one flush to wait for.
+                let whole = Op::Write {
+                    id,
+                    offset,
+                    data,
+                    durability,
+                    cred,
+                };
+                if let Err(errno) = self.marks.mark(volume, &whole) {
+                    drop(gate);
+                    return finish(Err(errno));
+                }
                 // The gate is held for all pieces: none may be parked while others are done.
                 let join = self.write_pieces(volume, write, *gate == Gate::Replicated, finish);
                 drop(gate);

@@ -21,6 +21,16 @@ pub(crate) fn mode_of(fd: RawFd) -> io::Result<u32> {
     Ok(stat.stx_mode.into())
 }
 
+/// Size and number of links, without asking for times.
+pub(crate) fn size_and_links(fd: RawFd) -> io::Result<(u64, u32)> {
+    // SAFETY: `statx` is plain data for which zero is a value; the kernel fills it.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_SIZE | libc::STATX_NLINK);
+    // SAFETY: the name is a C string, the structure is valid for writes.
+    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut stat) })?;
+    Ok((stat.stx_size, stat.stx_nlink))
+}
+
 /// Whether the inode is immutable, and whether it is append-only.
 pub(crate) fn protection(fd: RawFd) -> io::Result<(bool, bool)> {
     // SAFETY: `statx` is plain data for which zero is a value; the kernel fills it.

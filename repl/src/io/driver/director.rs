@@ -1,23 +1,24 @@
 //! Feeds the member machine and performs what it decides, one thing after the other.
 
+use super::super::clock;
 use super::super::record::RecordStore;
+use super::source::{Reached, Start};
 use super::{Command, Event, Shared, Tree};
 use crate::control::Refusal;
 use crate::ids::{Id128, OpSeq};
+use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
+use crate::logic::resync::messages::Aside;
 use crate::wire::{Control, Hello, Reject, WIRE_VERSION, WIRE_VERSION_MIN};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the machine is told that time passes.
 const TICK: Duration = Duration::from_millis(100);
-
-/// What this driver cannot do yet.
-const NOT_BUILT: &str = "the resync is not built yet";
 
 pub(super) fn spawn(
     shared: &Arc<Shared>,
@@ -32,6 +33,8 @@ pub(super) fn spawn(
         waiters: HashMap::new(),
         next_token: 1,
         done,
+        checkpoint: None,
+        reached: Arc::default(),
     };
     let run = move || {
         let mut next_tick = Instant::now() + TICK;
@@ -44,6 +47,8 @@ pub(super) fn spawn(
             }
             // Not only when it is quiet: deadlines hold under load too.
             if Instant::now() >= next_tick {
+                let pressure = director.shared.tree.pressure();
+                director.run(Input::Pressure(pressure));
                 director.run(Input::Tick);
                 next_tick = Instant::now() + TICK;
             }
@@ -66,6 +71,9 @@ struct Director {
     waiters: HashMap<u64, Sender<Result<(), Refusal>>>,
     next_token: u64,
     done: Sender<()>,
+    /// Round and generation of the checkpoint under way.
+    checkpoint: Option<(u64, Generation)>,
+    reached: Arc<Mutex<Option<Reached>>>,
 }
 
 impl Director {
@@ -96,6 +104,8 @@ impl Director {
                     Command::Prim { force } => Input::Prim { token, force },
                     Command::Second => Input::Second { token },
                     Command::Stop => Input::Stop { token },
+                    Command::Swap => Input::Swap { token },
+                    Command::Resync { everything } => Input::Resync { token, everything },
                 });
             }
         }
@@ -204,7 +214,7 @@ impl Director {
             let outputs = {
                 let mut core = self.shared.lock();
                 let before = (core.member.state(), core.member.readiness());
-                let outputs = core.member.handle(Instant::now(), fresh(), input);
+                let outputs = core.member.handle(clock::now(), fresh(), input);
                 let after = (core.member.state(), core.member.readiness());
                 if before != after {
                     let reason = core.member.reason().map(ToString::to_string);
@@ -222,6 +232,9 @@ impl Director {
                     .store(core.member.applies(), Ordering::Release);
                 outputs
             };
+            if self.session.is_none() {
+                self.end_run();
+            }
             if !self.shared.applying.load(Ordering::Acquire) {
                 // Who applies an operation of the peer now finishes it before anything else
                 // happens.
@@ -275,23 +288,91 @@ impl Director {
             Output::AskWitness { round, .. } | Output::TellWitness { round, .. } => {
                 queue.push_back(Input::Witness(round, WitnessAnswer::Silent));
             }
-            Output::Resync(ResyncOrder::Start { round, .. }) => {
-                let failed = ResyncEvent::Failed(NOT_BUILT.into());
-                queue.push_back(Input::ResyncEvent(round, failed));
+            Output::Resync(order) => self.resync(&order, queue),
+            Output::PrepareTarget { round, keep_aside } => {
+                let result = self.shared.tree.target(keep_aside).map(|requests| {
+                    self.shared.desk.open(self.session.unwrap_or(0), requests);
+                });
+                queue.push_back(Input::TargetPrepared(round, result));
             }
-            Output::PrepareTarget { round, .. } => {
-                queue.push_back(Input::TargetPrepared(round, Err(NOT_BUILT.into())));
+            Output::EndTarget { .. } => self.shared.desk.close(),
+            Output::BeginCheckpoint(round) => {
+                self.checkpoint = Some((round, self.shared.tree.begin_generation()));
+                let last = self.shared.lock().member.acks.last();
+                queue.push_back(Input::Generation(round, last));
             }
             Output::DropMarks(round) => {
-                queue.push_back(Input::MarksDropped(round, Err(NOT_BUILT.into())));
-            }
-            // Nothing is under way that they could end, as long as it cannot begin.
-            Output::Resync(_) | Output::EndTarget { .. } | Output::BeginCheckpoint(_) => {
-                tracing::warn!("{NOT_BUILT}");
+                let generation = self.checkpoint.take().filter(|(r, _)| *r == round);
+                let result = match generation {
+                    Some((_, generation)) => self.shared.tree.drop_marks(generation),
+                    None => Err("that checkpoint is over".into()),
+                };
+                queue.push_back(Input::MarksDropped(round, result));
             }
             Output::Exit => {
                 self.shared.exit.store(true, Ordering::Relaxed);
                 let _ = self.done.send(());
+            }
+        }
+    }
+
+    /// A resync ends with its session; what the machine says of it comes too late to wait for.
+    fn end_run(&self) {
+        let run = self
+            .shared
+            .run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(run) = run {
+            run.abort();
+        }
+    }
+
+    /// What the machine orders of a resync from this node.
+    fn resync(&mut self, order: &ResyncOrder, queue: &mut VecDeque<Input>) {
+        let mut held = self
+            .shared
+            .run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let ResyncOrder::Start {
+            round,
+            copy,
+            peer_keeps_aside,
+        } = *order
+        else {
+            if let Some(run) = &*held {
+                run.order(order);
+            }
+            if let ResyncOrder::Abort { .. } = order {
+                *held = None;
+            }
+            return;
+        };
+        if let Some(old) = held.take() {
+            old.abort();
+        }
+        let record = self.shared.lock().member.record().clone();
+        let baseline = record.epoch.as_ref().map(|e| e.id).unwrap_or_default();
+        let aside = peer_keeps_aside.then(|| Aside {
+            id: fresh()[0],
+            reason: format!("{} holds what was chosen", self.shared.hello.node),
+            beyond: false,
+        });
+        let start = Start {
+            round,
+            scope: copy,
+            session: self.session.unwrap_or(0),
+            baseline,
+            aside,
+            reached: self.reached.clone(),
+        };
+        match self.shared.start_source(start) {
+            Ok(run) => *held = Some(run),
+            Err(e) => {
+                let failed = ResyncEvent::Failed(format!("thread: {e}"));
+                queue.push_back(Input::ResyncEvent(round, failed));
             }
         }
     }
@@ -301,6 +382,7 @@ impl Director {
         let completions = {
             let mut core = self.shared.lock();
             core.member.acks.drain();
+            core.fetches.clear();
             std::mem::take(&mut core.completions)
         };
         let count = completions.len() as u64;

@@ -1,11 +1,13 @@
 //! Receiving: packets to frames, acknowledgements to answers, operations to the tree.
 
+use super::super::clock;
 use super::super::link::LinkEvent;
 use super::{Completion, Core, Event, Shared};
 use crate::ids::{DirId, OpSeq};
 use crate::logic::acks::AckOutcome;
-use crate::op::Op;
-use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack};
+use crate::logic::resync::messages::Reply;
+use crate::op::{DIFFERS, Op};
+use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack, encode_data, encode_reply};
 use bytes::Bytes;
 use quinn_udp::RecvMeta;
 use std::collections::VecDeque;
@@ -164,6 +166,11 @@ impl Shared {
                 }
                 LinkEvent::Down(why) => {
                     core.greeted = false;
+                    // Nobody will answer these any more, and the gate waits for who asked.
+                    core.fetches.clear();
+                    if let Some(exchange) = core.exchange.take() {
+                        exchange.close();
+                    }
                     events.push(Event::Down(core.session, why));
                 }
             }
@@ -240,11 +247,15 @@ impl Shared {
                     done(Ok(()));
                 }
             }
+            Message::Data(data) => self.fetched(session, decoded.seq, data),
             Message::Control(control) => self.tell(Event::Control(session, control)),
             Message::Op { dir, op } => {
                 let _held = self.apply_lock();
                 if !self.applying.load(Ordering::Acquire) {
                     return Ok(());
+                }
+                if op.is_question() {
+                    return Ok(self.answer_question(decoded.seq, dir, &op, replies));
                 }
                 let errno = self.apply(session, &op, || self.tree.apply(dir, &op));
                 match op.sync_part() {
@@ -261,9 +272,54 @@ impl Shared {
                 }
             }
             // No resync runs in this driver yet, so nobody asked.
-            Message::Request(_) | Message::Reply(_) => {}
+            Message::Request(request) => {
+                let number = decoded.seq.0;
+                if !self.desk.push(session, number, request) {
+                    let what = "no resync was agreed".to_string();
+                    let errno = libc::ENOTCONN;
+                    encode_reply(replies, number, &Reply::Failed { errno, what });
+                }
+            }
+            Message::Reply(reply) => {
+                let exchange = self.lock().exchange.clone();
+                if let Some(exchange) = exchange {
+                    exchange.arrived(decoded.seq.0, *reply);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The tree is looked at here, between what came before on the stream and what comes after. A
+    /// question that cannot be answered changes nothing and ends nothing.
+    fn answer_question(&self, seq: OpSeq, dir: DirId, op: &Op<'_>, replies: &mut Vec<u8>) {
+        match op {
+            Op::Fetch { .. } => match self.tree.fetch(dir, op) {
+                Ok(data) => encode_data(replies, seq, &data),
+                Err(errno) => {
+                    tracing::warn!("{} for the peer: errno {errno}", describe(op));
+                    encode_ack(replies, seq, DIFFERS);
+                }
+            },
+            _ => {
+                let same = self.tree.check(dir, op).unwrap_or_else(|errno| {
+                    tracing::warn!("{} with the peer: errno {errno}", describe(op));
+                    false
+                });
+                encode_ack(replies, seq, if same { 0 } else { DIFFERS });
+            }
+        }
+    }
+
+    fn fetched(&self, session: u64, seq: OpSeq, data: &[u8]) {
+        let waiter = self.lock().fetches.remove(&seq);
+        if let Some(waiter) = waiter {
+            // Who asked may have given up.
+            let _ = waiter.send(data.to_vec());
+        }
+        if let Some(done) = self.acknowledged(session, seq, 0) {
+            done(Ok(()));
+        }
     }
 
     fn acknowledged(&self, session: u64, seq: OpSeq, errno: i32) -> Option<Completion> {
@@ -271,7 +327,15 @@ impl Shared {
         if core.session != session {
             return None;
         }
-        match core.member.acknowledge(Instant::now(), seq, errno) {
+        let now = clock::now();
+        if errno == DIFFERS {
+            // The answer to a question, not a failure.
+            core.member.acknowledge(now, seq, 0);
+            core.fetches.remove(&seq);
+            let done = core.completions.remove(&seq)?;
+            return Some(Box::new(move |_| done(Err(DIFFERS))));
+        }
+        match core.member.acknowledge(now, seq, errno) {
             AckOutcome::Complete => {
                 self.metrics.acknowledged.fetch_add(1, Ordering::Relaxed);
                 core.completions.remove(&seq)
@@ -336,6 +400,8 @@ fn describe(op: &Op<'_>) -> String {
         Op::SetFlags { .. } => "set inode flags".into(),
         Op::Fsync { .. } => "fsync".into(),
         Op::SyncAll => "sync".into(),
+        Op::Check { .. } => "compare".into(),
+        Op::Fetch { len, offset, .. } => format!("read {len} bytes at {offset}"),
         Op::Unbind { .. } => "forget".into(),
     }
 }

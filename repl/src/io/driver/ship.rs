@@ -1,5 +1,6 @@
 //! Putting operations on the stream.
 
+use super::super::clock;
 use super::{Completion, Core, Driver, Shared};
 use crate::ids::{DirId, FileId, OpSeq};
 use crate::limits::MAX_PENDING;
@@ -7,6 +8,7 @@ use crate::op::Op;
 use crate::wire::encode_op;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -63,6 +65,31 @@ impl Driver {
         }
     }
 
+    /// Asks the peer for bytes of a file as they are at this point of the stream. `build` is as in
+    /// [`Driver::ship`] and puts an [`Op::Fetch`] on it. Waits at most the stall limit.
+    ///
+    /// # Errors
+    /// There is no peer, it cannot read them either, or it did not answer.
+    pub fn fetch(&self, build: impl FnOnce(&mut Shipment<'_>) -> bool) -> Result<Vec<u8>, i32> {
+        let (sender, receiver) = channel();
+        let shared = &self.shared;
+        let mut seq = OpSeq(0);
+        let build = |shipment: &mut Shipment<'_>| {
+            seq = shipment.seq;
+            build(shipment)
+        };
+        let Some(mut core) = shared.ship_locked(shared.lock(), 0, build, Box::new(|_| {})) else {
+            return Err(libc::EIO);
+        };
+        core.fetches.insert(seq, sender);
+        core.link.flush(Instant::now());
+        drop(core);
+        shared.busy.store(true, Ordering::Relaxed);
+        let fetched = receiver.recv_timeout(shared.stall_limit);
+        shared.lock().fetches.remove(&seq);
+        fetched.map_err(|_| libc::EIO)
+    }
+
     /// As [`Driver::ship`] for small things that nobody waits for: never waits for room, and leaves
     /// with the next packet or [`Driver::flush`].
     pub fn ship_later(&self, build: impl FnOnce(&mut Shipment<'_>) -> bool) {
@@ -104,9 +131,8 @@ impl Shared {
         build: impl FnOnce(&mut Shipment<'_>) -> bool,
         done: Completion,
     ) -> Option<MutexGuard<'a, Core>> {
-        let now = Instant::now();
         let mut out = Vec::with_capacity(size + 256);
-        let seq = core.member.acks.issue(now);
+        let seq = core.member.acks.issue(clock::now());
         let session = core.session;
         if !build(&mut Shipment {
             out: &mut out,

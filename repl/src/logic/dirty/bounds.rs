@@ -108,8 +108,8 @@ impl Map {
     fn gather_files(&mut self) {
         let mut counts: Table<(DirId, Key), usize> = Table::default();
         for ((dir, _), file) in &self.files {
-            if let Some((parent, _)) = &file.place {
-                *counts.entry((*dir, *parent)).or_insert(0) += 1;
+            if let Some(parent) = file.parent() {
+                *counts.entry((*dir, parent)).or_insert(0) += 1;
             }
         }
         let mut most: Vec<_> = counts.into_iter().map(|(id, count)| (count, id)).collect();
@@ -125,8 +125,8 @@ impl Map {
             self.deepen(id, true);
         }
         let below = |dir: DirId, file: &File| {
-            let place = file.place.as_ref();
-            place.is_some_and(|(parent, _)| gone.contains_key(&(dir, *parent)))
+            let parent = file.parent();
+            parent.is_some_and(|parent| gone.contains_key(&(dir, parent)))
         };
         self.files.retain(|(dir, _), file| !below(*dir, file));
         self.chunks = self.files.values().map(File::chunks).sum();

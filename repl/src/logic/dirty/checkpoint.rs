@@ -3,12 +3,10 @@
 use super::file::File;
 use super::folder::Folder;
 use super::{Births, FileMark, Generation, Level, Map, Marks, Pressure, Record};
-use crate::ids::{DirId, Key, Uid};
+use crate::ids::Key;
 
 /// Beginnings of generations that are remembered; of others an earlier one is taken.
 const NUMBERS: usize = 1024;
-/// Starts of the daemon without a checkpoint between them, before everything is marked.
-const EARLIER: usize = 64;
 
 /// Bytes touched.
 #[derive(Clone, Copy, Default)]
@@ -91,7 +89,7 @@ impl Map {
         self.count();
     }
 
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         self.chunks = self.files.values().map(File::chunks).sum();
         self.names = self.dirs.values().map(Folder::names).sum();
         let is_deep = |f: &&Folder| f.deep.kept || f.deep.used != 0;
@@ -122,11 +120,11 @@ impl Map {
         self.dirs = dirs;
         let mut files = std::mem::take(&mut self.files);
         files.retain(|id, file| {
-            let deep = |(parent, _): &(Key, Box<[u8]>)| {
-                let folder = self.dirs.get(&(id.0, *parent));
+            let deep = |parent: Key| {
+                let folder = self.dirs.get(&(id.0, parent));
                 folder.is_some_and(|f| f.deep.kept)
             };
-            let deep = self.deep > 0 && file.place.as_ref().is_some_and(deep);
+            let deep = self.deep > 0 && file.parent().is_some_and(deep);
             let covered = everything || deep || self.has_birth(file.uid);
             let record = file.snapshot(*id, covered, at);
             let stays = record.is_some() || file.used_since(at.0);
@@ -137,109 +135,6 @@ impl Map {
         self.count();
         self.pending.clear();
         (records, self.seq)
-    }
-
-    /// As [`Self::snapshot`] when nothing will be touched any more: what was touched, without
-    /// anything wider that stood for it.
-    pub fn exact(&self) -> Vec<Record> {
-        let marks = self.marks();
-        let mut records = Vec::new();
-        if marks.everything {
-            records.push(Record::Everything);
-        }
-        records.extend(marks.births.into_iter().map(Record::Births));
-        for mark in marks.dirs {
-            let (dir, key, uid) = (mark.dir, mark.key, mark.uid);
-            if mark.all {
-                let deep = mark.deep;
-                records.push(Record::Folder {
-                    dir,
-                    key,
-                    uid,
-                    deep,
-                });
-            } else {
-                let names = mark.names;
-                records.push(Record::Names {
-                    dir,
-                    key,
-                    uid,
-                    names,
-                });
-            }
-        }
-        records.extend(marks.files.into_iter().map(|mark| Record::File {
-            dir: mark.dir,
-            key: mark.key,
-            uid: mark.uid,
-            place: mark.place,
-            ranges: mark.ranges,
-        }));
-        records
-    }
-
-    /// Takes over what a journal says. All of it counts as touched in this generation.
-    pub fn replay(&mut self, records: &[Record]) {
-        let generation = self.generation;
-        for record in records {
-            match record {
-                Record::Everything => self.set_everything(),
-                Record::Births(births) => {
-                    if self.earlier.len() >= EARLIER {
-                        self.set_everything();
-                    } else if !self.earlier.iter().any(|(_, b)| b == births) {
-                        self.earlier.push((generation, *births));
-                    }
-                }
-                Record::File {
-                    dir,
-                    key,
-                    uid,
-                    place,
-                    ranges,
-                } => {
-                    let extent = ranges
-                        .iter()
-                        .map(|(offset, len)| offset.saturating_add(*len));
-                    let extent = extent.max().unwrap_or(0);
-                    let known = self.files.entry((*dir, *key));
-                    let known = known.or_insert_with(|| File::new(*uid, extent));
-                    let place = place.as_ref().map(|(parent, name)| (*parent, &**name));
-                    known.replay(generation, place, ranges);
-                }
-                Record::Names {
-                    dir,
-                    key,
-                    uid,
-                    names,
-                } => {
-                    let folder = self.folder((*dir, *key), *uid);
-                    for name in names {
-                        folder.touch(generation, name);
-                    }
-                }
-                Record::Folder {
-                    dir,
-                    key,
-                    uid,
-                    deep,
-                } => {
-                    let folder = self.folder((*dir, *key), *uid);
-                    folder.collapse(generation);
-                    if *deep {
-                        folder.deep.use_now(generation);
-                    }
-                }
-            }
-        }
-        self.count();
-        self.tighten();
-    }
-
-    fn folder(&mut self, id: (DirId, Key), uid: Uid) -> &mut Folder {
-        let folder = self.dirs.entry(id).or_insert_with(|| Folder::new(uid));
-        folder.uid = uid;
-        folder
     }
 
     /// All that may differ.
@@ -299,23 +194,6 @@ impl Map {
             hot,
             limit: self.limits.hot,
             marks: self.files.len() + self.dirs.len(),
-        }
-    }
-
-    /// Whether files of this directory are marked by being in it. A file that leaves such a
-    /// directory needs a mark of its own, made as at the place it goes to.
-    pub fn is_deep(&self, dir: DirId, key: Key) -> bool {
-        let folder = (self.deep > 0)
-            .then(|| self.dirs.get(&(dir, key)))
-            .flatten();
-        folder.is_some_and(|f| f.deep.kept || f.deep.used >= self.floor)
-    }
-
-    /// A file lost or changed the name at which it was marked; `None`: another is not known.
-    pub fn moved(&mut self, dir: DirId, key: Key, place: Option<(Key, &[u8])>) {
-        if let Some(file) = self.files.get_mut(&(dir, key)) {
-            file.place = None;
-            file.set_place(place);
         }
     }
 }

@@ -2,19 +2,9 @@
 //! use and whether the journal has it.
 
 use super::Record;
+use super::grains::{CHUNK, Chunk, END, MOST_GRAINS, bits, shift_for};
 use crate::ids::{DirId, Key, Uid};
 
-/// First byte beyond all offsets.
-pub(super) const END: u64 = 1 << 63;
-/// Grains of a chunk.
-pub(super) const CHUNK: u64 = 16;
-/// Grains are 64 KiB to 16 MiB, so that a file has at most `GRAINS`.
-const SMALLEST: u8 = 16;
-const LARGEST: u8 = 24;
-const GRAINS: u64 = 16 << 10;
-/// Only a file of more than this many of the largest has larger ones still, as do those of a map
-/// that is too large.
-const MOST_GRAINS: u64 = 1 << 20;
 /// What is marked ahead of a run, at most, bytes.
 const RUN: u64 = 64 << 20;
 /// What keeping a mark of attributes counts as, bytes.
@@ -22,30 +12,11 @@ const META: u64 = 4096;
 /// So many marks of one size, then larger ones: a file that is written all over is soon covered.
 const MISSES: u32 = 64;
 
-struct Chunk {
-    /// First grain, in chunks.
-    index: u32,
-    kept: u16,
-    /// The journal's number of the last record about this chunk.
-    seq: u64,
-    used: [u32; CHUNK as usize],
-}
-
-impl Chunk {
-    fn new(index: u64) -> Self {
-        Self {
-            // At most `MOST_GRAINS` and a run ahead of them.
-            index: index as u32,
-            kept: 0,
-            seq: 0,
-            used: [0; CHUNK as usize],
-        }
-    }
-}
-
 pub(super) struct File {
     pub(super) uid: Uid,
     pub(super) place: Option<(Key, Box<[u8]>)>,
+    /// The place is what a journal said; the file may have been renamed since.
+    pub(super) doubt: bool,
     meta_used: u32,
     meta_kept: bool,
     meta_seq: u64,
@@ -78,6 +49,7 @@ impl File {
         Self {
             uid,
             place: None,
+            doubt: false,
             meta_used: 0,
             meta_kept: false,
             meta_seq: 0,
@@ -94,8 +66,15 @@ impl File {
         self.chunks.len()
     }
 
+    /// The directory it is in for certain.
+    pub(super) fn parent(&self) -> Option<Key> {
+        let place = self.place.as_ref().filter(|_| !self.doubt);
+        place.map(|(parent, _)| *parent)
+    }
+
     pub(super) fn set_place(&mut self, place: Option<(Key, &[u8])>) {
         let Some((parent, name)) = place else { return };
+        self.doubt = false;
         let same = |(p, n): &(Key, Box<[u8]>)| *p == parent && **n == *name;
         if !self.place.as_ref().is_some_and(same) {
             self.place = Some((parent, name.into()));
@@ -111,6 +90,7 @@ impl File {
         ranges: &[(u64, u64)],
     ) {
         self.set_place(place);
+        self.doubt = place.is_some();
         self.touch_meta(generation);
         for (offset, len) in ranges {
             let end = offset.saturating_add(*len).min(END);
@@ -373,21 +353,4 @@ impl File {
             ranges,
         })
     }
-}
-
-/// Bits `from..to`.
-fn bits(from: u64, to: u64) -> u16 {
-    (((1_u32 << (to - from)) - 1) << from) as u16
-}
-
-/// How fine a file of this many bytes is marked.
-fn shift_for(extent: u64) -> u8 {
-    let mut shift = SMALLEST;
-    while shift < LARGEST && extent >> shift > GRAINS {
-        shift += 2;
-    }
-    while extent >> shift > MOST_GRAINS {
-        shift += 1;
-    }
-    shift
 }

@@ -1,8 +1,9 @@
 //! The map: is this covered, and if not, by which record will it be.
 
 use super::checkpoint::Hot;
-use super::file::{END, File, Touched};
+use super::file::{File, Touched};
 use super::folder::{Folder, Umbrella};
+use super::grains::END;
 use super::hash::Table;
 use super::{Births, Cover, DirRef, FileRef, Limits, Record, Rules, Touch};
 use crate::ids::{DirId, Key, Uid};
@@ -140,14 +141,19 @@ impl Map {
                 cover.unwrap_or(Cover::Covered)
             }
         };
-        if self.files.len() > self.limits.files
-            || self.dirs.len() > self.limits.dirs
-            || self.names > self.limits.names
-            || self.chunks > self.limits.chunks
+        self.bound();
+        cover
+    }
+
+    fn bound(&mut self) {
+        let limits = &self.limits;
+        if self.files.len() > limits.files
+            || self.dirs.len() > limits.dirs
+            || self.names > limits.names
+            || self.chunks > limits.chunks
         {
             self.tighten();
         }
-        cover
     }
 
     /// As [`Self::cover`] where place and size are not known yet: true if the touch is covered,
@@ -164,6 +170,7 @@ impl Map {
             Touch::Meta { file } => self.file(dir, file, None, false),
             Touch::Entry { .. } => return self.cover(dir, touch) == Cover::Covered,
         };
+        self.bound();
         cover == Some(Cover::Covered)
     }
 
@@ -244,6 +251,25 @@ impl Map {
         Cover::Needs(self.seq)
     }
 
+    /// As [`Self::cover`] for any entry of a directory.
+    pub fn cover_entries(&mut self, dir: DirId, parent: &DirRef) -> Cover {
+        let folder = self.dirs.entry((dir, parent.key));
+        let folder = folder.or_insert_with(|| Folder::new(parent.uid));
+        self.names -= folder.names();
+        folder.collapse(self.generation);
+        folder.all.kept = true;
+        self.seq += 1;
+        folder.seq = self.seq;
+        self.pending.push(Record::Folder {
+            dir,
+            key: parent.key,
+            uid: parent.uid,
+            deep: false,
+        });
+        self.bound();
+        Cover::Needs(self.seq)
+    }
+
     /// A file's attributes or a range of its data (offset, end, size of the file). `whole`: what
     /// the caller says of place and size is true; else the answer may be that it is needed.
     fn file(
@@ -267,7 +293,7 @@ impl Map {
         let id = (dir, file.key);
         let mut umbrella = None;
         if self.deep > 0 {
-            let known = || Some(self.files.get(&id)?.place.as_ref()?.0);
+            let known = || self.files.get(&id)?.parent();
             let parent = file.place.map(|p| p.0).or_else(known);
             if parent.is_none() && !whole {
                 return None;
@@ -310,7 +336,7 @@ impl Map {
         whole: bool,
     ) -> Option<Touched> {
         let known = self.files.get_mut(&id);
-        let placed = |f: &File| f.place.is_some() || f.uid == Uid::ROOT;
+        let placed = |f: &File| f.parent().is_some() || f.uid == Uid::ROOT;
         let known = match known {
             Some(known) if whole || placed(known) => known,
             _ if !whole => return None,
@@ -322,6 +348,9 @@ impl Map {
         };
         if whole {
             known.set_place(file.place);
+            if file.uid != Uid::NONE {
+                known.uid = file.uid;
+            }
         }
         let Some((offset, end, _)) = range else {
             return Some(known.touch_meta(self.generation));

@@ -23,11 +23,15 @@ mod bounds;
 mod checkpoint;
 mod file;
 mod folder;
+mod grains;
 mod hash;
 mod map;
 mod record;
+mod replay;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 pub use map::Map;
 pub use record::Record;

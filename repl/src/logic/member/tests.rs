@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods)]
 
 mod parting;
-mod random;
 mod together;
 mod verdicts;
 mod world;

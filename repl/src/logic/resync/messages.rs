@@ -81,12 +81,15 @@ pub enum PeerTouch {
 /// A way from the root down: identity and name of each step; empty: the root.
 pub type Way = Vec<(Uid, Name)>;
 
-/// A file, and a place where it is found if the target does not remember it.
+/// A place: directory and name.
+pub type Place = (Uid, Name);
+
+/// A file, and places where it is found if the target does not remember it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
     pub uid: Uid,
-    /// Directory and name.
-    pub place: Option<(Uid, Name)>,
+    #[serde(deserialize_with = "list")]
+    pub places: Vec<Place>,
 }
 
 /// What the source has at a name.
@@ -110,8 +113,9 @@ pub struct Expect {
 pub struct Put {
     pub name: Name,
     pub has: Has,
-    /// Another place where the target may have it.
-    pub place: Option<(Uid, Name)>,
+    /// Other places where the target may have it.
+    #[serde(deserialize_with = "list")]
+    pub places: Vec<Place>,
     /// Make it if the target has it nowhere.
     pub make: bool,
 }

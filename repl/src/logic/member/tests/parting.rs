@@ -314,6 +314,7 @@ fn a_late_answer_to_an_intent_given_up_is_void() {
     }
     let late = late.expect("it asked");
     assert!(p.records[1].intent.is_some());
+    p.finishes = false;
     p.connect();
     p.input(1, Input::Witness(late, WitnessAnswer::Granted));
     assert_eq!(p.states()[0], State::Alone);

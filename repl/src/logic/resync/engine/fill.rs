@@ -1,8 +1,8 @@
 //! Filling: content and attributes of files. A file the target has just made is copied; of another
 //! one hashes of blocks are sent first, and then the blocks that differ. Attributes go last.
 
-use super::super::bounded::{Blob, Name};
-use super::super::messages::{At, Attrs, BLOCK, Hashes, Kind, Request, Whole};
+use super::super::bounded::Blob;
+use super::super::messages::{At, Attrs, BLOCK, Hashes, Kind, Place, Request, Whole};
 use super::super::progress::Progress;
 use super::super::{Entry, Failure, Feed, Piece, Pipe};
 use super::plan::{TRIES, WHOLE};
@@ -72,7 +72,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         &mut self,
         (dir, uid): (DirId, Uid),
         entry: &Entry,
-        place: Option<(Uid, Name)>,
+        places: Vec<Place>,
         node: Option<usize>,
         ranges: Option<Vec<(u64, u64)>>,
     ) -> usize {
@@ -82,7 +82,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let filling = Filling {
             dir,
             key: entry.key,
-            at: At { uid, place },
+            at: At { uid, places },
             node,
             regular: entry.kind == Kind::File,
             ranges,
@@ -144,7 +144,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     Progress::add(&self.order.progress.total, loaded.attrs.size);
                     return Ok(());
                 }
-                self.sending(loaded.data.as_ref().map_or(0, Vec::len)).await?;
+                self.sending(loaded.data.as_ref().map_or(0, Vec::len))
+                    .await?;
                 self.push_whole(file, loaded.attrs, loaded.data).await
             }
         }
@@ -459,8 +460,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             sent.push(file);
             files.push(whole);
         }
-        let nodes: Vec<_> = sent.iter().filter_map(|f| self.file(*f)?.node.take()).collect();
-        self.post(Request::Files { dir, files }, Then::Files(sent)).await?;
+        let nodes: Vec<_> = sent
+            .iter()
+            .filter_map(|f| self.file(*f)?.node.take())
+            .collect();
+        self.post(Request::Files { dir, files }, Then::Files(sent))
+            .await?;
         nodes.into_iter().try_for_each(|node| self.release(node))
     }
 
@@ -503,7 +508,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let Some(f) = self.file(file) else {
             return Ok(());
         };
-        let (id, key, place) = ((f.dir, f.at.uid), f.key, f.at.place.clone());
+        let (id, key, places) = ((f.dir, f.at.uid), f.key, f.at.places.clone());
         let (tries, dir) = (f.tries + 1, f.dir);
         if errno == super::super::target::ENOENT {
             // The target does not find it where it ought to be.
@@ -514,8 +519,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         } else {
             self.judge(errno, "a file")?;
         }
-        self.again.want(id.0, id.1, key, place, vec![WHOLE]);
+        self.again.want(id.0, id.1, key, None, vec![WHOLE]);
         if let Some(plan) = self.again.files.get_mut(&id) {
+            places.into_iter().for_each(|place| plan.add_place(place));
             plan.tries = tries;
         }
         Ok(())
@@ -524,7 +530,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// A file cannot be read here: it is gone, or the disk is broken.
     fn abandon(&mut self, file: usize, errno: i32) -> Result<(), Failure> {
         if !is_gone(errno) {
-            let what = self.file(file).and_then(|f| f.at.place.clone());
+            let what = self.file(file).and_then(|f| f.at.places.first().cloned());
             let what = what.map_or("a file".into(), |(_, name)| format!("{name:?}"));
             return Err(Failure::Source { errno, what });
         }
@@ -554,7 +560,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         mut attrs: Attrs,
     ) -> Result<(Attrs, Vec<Vec<u8>>), Failure> {
         let mut others = Vec::new();
-        let mut bytes: usize = attrs.xattrs.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
+        let mut bytes: usize = attrs
+            .xattrs
+            .iter()
+            .map(|(n, v)| n.len() + v.len() + 8)
+            .sum();
         while bytes > REQUEST / 2 {
             let Some((name, value)) = attrs.xattrs.pop() else {
                 break;

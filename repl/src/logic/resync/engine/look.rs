@@ -93,7 +93,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             ways: std::mem::take(ways),
         };
         self.feed.permit(ENTRY_COST * asked.len() as u64).await?;
-        self.post(request, Then::Resolved(std::mem::take(asked))).await
+        self.post(request, Then::Resolved(std::mem::take(asked)))
+            .await
     }
 
     /// The way to a directory as the target may have it; `None` if it cannot be told.
@@ -255,11 +256,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         Ok(())
     }
 
-    pub(super) fn checked(
-        &mut self,
-        checking: Checking,
-        seen: &[Seen],
-    ) -> Result<(), Failure> {
+    pub(super) fn checked(&mut self, checking: Checking, seen: &[Seen]) -> Result<(), Failure> {
         let Checking {
             look,
             named,
@@ -306,7 +303,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
         } else if named && (self.suspect || self.plan.is_birth(entry.uid)) {
             let place = Some((look.uid, name));
-            self.plan.want(dir, entry.uid, entry.key, place, vec![WHOLE]);
+            self.plan
+                .want(dir, entry.uid, entry.key, place, vec![WHOLE]);
         }
     }
 
@@ -325,7 +323,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             Some(names) => plan.names.extend(names),
             None => plan.all = true,
         }
-        if look.recurse && let Some(key) = look.key {
+        if look.recurse
+            && let Some(key) = look.key
+        {
             self.again.walks.push((look.dir, key, look.uid));
         }
         Ok(())

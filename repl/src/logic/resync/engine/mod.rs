@@ -20,7 +20,7 @@ use super::{Failure, Feed, Next, Order, Outcome, PassReport, Pipe, Since, Source
 use crate::ids::{DirId, Key, Uid};
 use fill::{Batch, Differing, Filling};
 use look::{Checking, Look};
-use place::{Placing, Putting};
+use place::{Mode, Placing, Putting};
 use plan::Plan;
 use settle::{Nodes, Settling};
 use std::collections::{HashSet, VecDeque};
@@ -89,7 +89,7 @@ struct Engine<'a, P, F> {
     refused: Vec<Dir>,
     nodes: Nodes,
     /// Open nodes that are to be looked at before they are placed.
-    late: Vec<usize>,
+    late: Vec<(usize, Mode)>,
     /// Directories that stand nowhere at the target, and were looked at in this pass.
     looked: HashSet<(DirId, Uid)>,
     /// Directories born since the replicas were equal whose entries were all placed; what changed
@@ -236,7 +236,14 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             (Then::Listed(look), Reply::Failed { errno, what }) => {
                 self.missed(&look, None, errno, &what)
             }
-            (Then::Checked(checking), Reply::Checked { seen, parked, doubles }) => {
+            (
+                Then::Checked(checking),
+                Reply::Checked {
+                    seen,
+                    parked,
+                    doubles,
+                },
+            ) => {
                 self.doubled(checking.look.dir, &doubles);
                 self.empty(checking.look.dir, &parked);
                 self.checked(checking, &seen)

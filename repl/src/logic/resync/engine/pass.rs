@@ -20,7 +20,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let mut plan = Plan::default();
         // They were met by the pass before, which does not count for what came after these marks.
         let births = &marks.births;
-        let new = |uid: &Uid| births.iter().any(|b| b.origin == uid.origin && uid.number >= b.from);
+        let new = |uid: &Uid| {
+            births
+                .iter()
+                .any(|b| b.origin == uid.origin && uid.number >= b.from)
+        };
         self.known.retain(|uid| !new(uid));
         let mut known: HashMap<(DirId, Key), Option<(Uid, bool)>> = HashMap::new();
         let tree = self.tree;
@@ -60,7 +64,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             std::sync::atomic::Ordering::Relaxed,
         );
         // Where all is compared, marks of single files and directories add nothing.
-        let walked: Vec<_> = self.plan.walks.iter().filter(|w| w.2 == Uid::ROOT).collect();
+        let walked: Vec<_> = self
+            .plan
+            .walks
+            .iter()
+            .filter(|w| w.2 == Uid::ROOT)
+            .collect();
         let walked: Vec<_> = walked.iter().map(|w| w.0).collect();
         self.plan.dirs.retain(|(dir, _), _| !walked.contains(dir));
         self.plan.files.retain(|(dir, _), _| !walked.contains(dir));
@@ -131,7 +140,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             };
             let mode = Mode {
                 whole: plan.deep,
-                recurse: false,
+                ..Mode::default()
             };
             marked.push((dir, mode, from));
         }
@@ -166,9 +175,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             for (dir, key, uid) in walks {
                 let dir = Dir { dir, key, uid };
-                nodes.push(self.nodes.open(dir, None, false));
+                nodes.push((self.nodes.open(dir, None, false), Mode::walk(true)));
             }
-            for node in &nodes {
+            for (node, _) in &nodes {
                 if let Some(dir) = self.nodes.dir(*node) {
                     let look = Look {
                         dir: dir.dir,
@@ -180,12 +189,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
             }
             self.work().await?;
-            for node in nodes {
+            for (node, mode) in nodes {
                 if let Some(dir) = self.nodes.dir(node) {
                     self.work.push(Work::Put(Putting {
                         dir,
                         node,
-                        mode: Mode::WALK,
+                        mode,
                         from: From::List(0),
                     }));
                 }
@@ -225,7 +234,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 match entry {
                     Some(entry) if entry.kind != Kind::Directory => {
                         let id = (dir, uid);
-                        let file = self.start(id, &entry, plan.place, None, Some(plan.ranges));
+                        let file = self.start(id, &entry, plan.places, None, Some(plan.ranges));
                         self.set_tries(file, plan.tries);
                         files.push(file);
                     }

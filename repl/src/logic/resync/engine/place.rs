@@ -18,13 +18,19 @@ pub(super) struct Mode {
     pub(super) whole: bool,
     /// And all below it.
     pub(super) recurse: bool,
+    /// Older files, too, are made if they are not found: see [`Engine::put_of`].
+    pub(super) make: bool,
 }
 
 impl Mode {
-    pub(super) const WALK: Self = Self {
-        whole: true,
-        recurse: true,
-    };
+    /// Everything below is compared.
+    pub(super) fn walk(make: bool) -> Self {
+        Self {
+            whole: true,
+            recurse: true,
+            make,
+        }
+    }
 }
 
 /// Which entries are to be put.
@@ -67,9 +73,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             From::List(cookie) => match self.tree.list(dir.dir, dir.key, cookie) {
                 Ok((list, next)) => {
-                    let named = |(name, entry): (Box<[u8]>, Entry)| {
-                        Some((Name::new(&name)?, entry))
-                    };
+                    let named =
+                        |(name, entry): (Box<[u8]>, Entry)| Some((Name::new(&name)?, entry));
                     let list = list.into_iter().filter_map(named);
                     (list.collect(), next.map(From::List))
                 }
@@ -158,15 +163,22 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         // while this pass went on, and the next one finds it. The last one sees no such moves.
         let missed = self.plan.missing.get(&(dir.dir, entry.uid));
         let missed = missed.is_some_and(|(parent, at)| *parent == dir.uid && at == name);
-        let make = self.last || mode.recurse || missed || self.plan.is_new(entry.uid);
-        let plan = self.plan.files.get(&(dir.dir, entry.uid)).filter(|_| has.several);
-        let here = (dir.uid, name);
-        let place = plan.and_then(|plan| plan.place.clone());
+        // Another name of an older file is there certainly; it was not told where, so all is looked
+        // through.
+        let lost = has.several && !self.plan.is_birth(entry.uid);
+        let make = (self.last || missed || self.plan.is_new(entry.uid)) && !lost;
+        let plan = self
+            .plan
+            .files
+            .get(&(dir.dir, entry.uid))
+            .filter(|_| has.several);
+        let mut places = plan.map_or_else(Vec::new, |plan| plan.places.clone());
+        places.retain(|(uid, at)| (*uid, at) != (dir.uid, name));
         Put {
             name: name.clone(),
             has,
-            place: place.filter(|(uid, name)| (*uid, name) != here),
-            make,
+            places,
+            make: make || mode.make,
         }
     }
 
@@ -191,6 +203,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     self.put_again(dir, node, name);
                 }
                 Placed::Missing => {
+                    let lost = entry.links > 1 && !self.plan.is_birth(entry.uid);
+                    if lost && (self.last || self.plan.missing.contains_key(&(dir.dir, entry.uid)))
+                    {
+                        self.anomaly(dir.dir);
+                        continue;
+                    }
                     let id = (dir.dir, entry.uid);
                     self.again.missing.insert(id, (dir.uid, name.clone()));
                     self.put_again(dir, node, name);
@@ -241,6 +259,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let unknown = self.is_unknown(entry.uid);
         let looked = self.looked.contains(&id);
         let own = self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all);
+        let walk = Mode::walk(mode.make);
         let (mode, late) = match placed {
             Placed::Made => {
                 // All its entries are put; what is marked in it is among them.
@@ -250,12 +269,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 let whole = false;
                 (Mode { whole, ..mode }, false)
             }
-            Placed::Adopted => (Mode::WALK, !mode.recurse && !looked),
+            Placed::Adopted => (walk, !mode.recurse && !looked),
             // It had no identity when it was looked at, or all is compared.
-            Placed::Was if looked || mode.recurse => (Mode::WALK, false),
-            Placed::Moved if mode.recurse || self.suspect => (Mode::WALK, true),
+            Placed::Was if looked || mode.recurse => (walk, false),
+            Placed::Moved if mode.recurse || self.suspect => (walk, true),
             Placed::Moved if unknown && looked && !own => (Mode::default(), false),
-            Placed::Moved if unknown && !own => (Mode::WALK, true),
+            Placed::Moved if unknown && !own => (walk, true),
             // Where it was, it was looked at, and has work of its own.
             _ => return,
         };
@@ -267,7 +286,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let forget = mode.recurse && !self.plan.dirs.contains_key(&id);
         let node = self.nodes.open(child, Some(node), forget);
         if late {
-            self.late.push(node);
+            self.late.push((node, mode));
         } else {
             self.work.push(Work::Put(Putting {
                 dir: child,
@@ -288,20 +307,20 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) -> Option<usize> {
         let id = (dir.dir, entry.uid);
-        let place = Some((dir.uid, name));
+        let place = (dir.uid, name);
         if placed == Placed::Made {
             self.plan.files.remove(&id);
-            return Some(self.start(id, entry, place, Some(node), None));
+            return Some(self.start(id, entry, vec![place], Some(node), None));
         }
         let birth = self.plan.is_birth(entry.uid);
         let all = placed == Placed::Adopted || mode.whole || birth || self.suspect;
         if !all {
             if let Some(ranges) = self.plan.wanted.remove(&id) {
                 let (dir, uid) = id;
-                self.plan.want(dir, uid, entry.key, place.clone(), ranges);
+                self.plan.want(dir, uid, entry.key, None, ranges);
             }
             if let Some(plan) = self.plan.files.get_mut(&id) {
-                plan.place = place;
+                plan.found_at(place);
             }
             return None;
         }
@@ -310,6 +329,6 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         if entry.links > 1 && placed != Placed::Adopted && !self.compared.insert(id) {
             return None;
         }
-        Some(self.start(id, entry, place, Some(node), Some(vec![WHOLE])))
+        Some(self.start(id, entry, vec![place], Some(node), Some(vec![WHOLE])))
     }
 }

@@ -1,13 +1,16 @@
 //! What one pass has to look at: marks, by identity, with what an earlier pass left over.
 
 use super::super::bounded::Name;
-use super::super::messages::{BLOCK, Way};
+use super::super::messages::{BLOCK, Place, Way};
 use crate::ids::{DirId, Key, Uid};
 use crate::logic::dirty::{Births, DirMark, FileMark, Marks};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Passes after which a directory that is not found is no coincidence any more.
 pub(super) const TRIES: u8 = 2;
+
+/// Places of a file that are remembered.
+const PLACES: usize = 4;
 
 /// A directory whose entries may differ.
 #[derive(Clone, Debug, Default)]
@@ -35,10 +38,26 @@ pub(super) struct DirPlan {
 #[derive(Clone, Debug)]
 pub(super) struct FilePlan {
     pub(super) key: Key,
-    pub(super) place: Option<(Uid, Name)>,
+    /// Where it may be found, the likeliest first.
+    pub(super) places: Vec<Place>,
     /// Offset and end, sorted, whole blocks.
     pub(super) ranges: Vec<(u64, u64)>,
     pub(super) tries: u8,
+}
+
+impl FilePlan {
+    pub(super) fn add_place(&mut self, place: Place) {
+        if !self.places.contains(&place) && self.places.len() < PLACES {
+            self.places.push(place);
+        }
+    }
+
+    /// Where it was found just now.
+    pub(super) fn found_at(&mut self, place: Place) {
+        self.places.retain(|known| *known != place);
+        self.places.truncate(PLACES - 1);
+        self.places.insert(0, place);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +72,7 @@ pub(super) struct Plan {
     /// Marked by the target, and not found at the source yet.
     pub(super) wanted: BTreeMap<(DirId, Uid), Vec<(u64, u64)>>,
     /// Where the target lacked a file, though an older one: from the next pass on it is made.
-    pub(super) missing: BTreeMap<(DirId, Uid), (Uid, Name)>,
+    pub(super) missing: BTreeMap<(DirId, Uid), Place>,
     /// Directories to be compared with all below them.
     pub(super) walks: Vec<(DirId, Key, Uid)>,
 }
@@ -122,10 +141,11 @@ impl Plan {
         plan.key = Some(mark.key);
         plan.all |= mark.all || mark.deep;
         plan.deep |= mark.deep;
-        plan.names.extend(mark.names.iter().filter_map(|n| Name::new(n)));
+        plan.names
+            .extend(mark.names.iter().filter_map(|n| Name::new(n)));
     }
 
-    fn add_file(&mut self, mark: FileMark, place: Option<(Uid, Name)>) {
+    fn add_file(&mut self, mark: FileMark, place: Option<Place>) {
         let ranges = mark.ranges.into_iter();
         let ranges = ranges.map(|(offset, len)| (offset, offset.saturating_add(len)));
         self.want(mark.dir, mark.uid, mark.key, place, ranges.collect());
@@ -137,19 +157,17 @@ impl Plan {
         dir: DirId,
         uid: Uid,
         key: Key,
-        place: Option<(Uid, Name)>,
+        place: Option<Place>,
         ranges: Vec<(u64, u64)>,
     ) {
         let plan = self.files.entry((dir, uid)).or_insert_with(|| FilePlan {
             key,
-            place: None,
+            places: Vec::new(),
             ranges: Vec::new(),
             tries: 0,
         });
         plan.key = key;
-        if place.is_some() {
-            plan.place = place;
-        }
+        place.into_iter().for_each(|place| plan.add_place(place));
         plan.ranges.extend(ranges);
         plan.ranges = merged(std::mem::take(&mut plan.ranges));
     }
@@ -171,7 +189,9 @@ impl Plan {
             self.want(dir, uid, left.key, None, left.ranges);
             if let Some(plan) = self.files.get_mut(&(dir, uid)) {
                 plan.tries = tries;
-                plan.place = plan.place.take().or(left.place);
+                left.places
+                    .into_iter()
+                    .for_each(|place| plan.add_place(place));
             }
         }
         self.walks.extend(left.walks);
@@ -188,7 +208,9 @@ fn is_among(births: &[Births], uid: Uid) -> bool {
 pub(super) fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     for (start, end) in &mut ranges {
         *start = *start / BLOCK * BLOCK;
-        *end = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX / BLOCK * BLOCK);
+        *end = end
+            .checked_next_multiple_of(BLOCK)
+            .unwrap_or(u64::MAX / BLOCK * BLOCK);
     }
     ranges.sort_unstable();
     let mut out: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());

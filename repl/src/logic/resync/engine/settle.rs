@@ -135,7 +135,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
                 let at = At {
                     uid: dir.uid,
-                    place: None,
+                    places: Vec::new(),
                 };
                 let (attrs, others) = self.split(dir.dir, &at, attrs).await?;
                 let xattrs = attrs.xattrs.iter();
@@ -148,7 +148,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 });
             }
             self.outcome.directories += dirs.len() as u64;
-            self.post(Request::Settle { dir, dirs }, Then::Settled(told)).await?;
+            self.post(Request::Settle { dir, dirs }, Then::Settled(told))
+                .await?;
             for uid in forgets {
                 self.forget(dir, uid).await?;
             }

@@ -58,7 +58,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// What the source's own marks lead to.
     fn known_keys(&self) -> Keys {
         let dirs = self.plan.dirs.iter();
-        let mut keys: Keys = dirs.filter_map(|(id, plan)| Some((*id, plan.key?))).collect();
+        let mut keys: Keys = dirs
+            .filter_map(|(id, plan)| Some((*id, plan.key?)))
+            .collect();
         keys.extend(self.plan.files.iter().map(|(id, plan)| (*id, plan.key)));
         keys
     }
@@ -135,7 +137,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 plan.key.get_or_insert(parent_key);
             }
             if let Some(plan) = self.plan.files.get_mut(&(mark.dir, uid)) {
-                plan.place.get_or_insert((parent, name));
+                plan.add_place((parent, name));
             }
         }
         Ok(true)

@@ -195,7 +195,11 @@ impl Model {
             };
             for (name, key) in &inode.entries {
                 places.push((dir, name.clone(), *key));
-                if inner.inodes.get(key).is_some_and(|i| i.kind == Kind::Directory) {
+                if inner
+                    .inodes
+                    .get(key)
+                    .is_some_and(|i| i.kind == Kind::Directory)
+                {
                     todo.push(*key);
                 }
             }

@@ -16,7 +16,8 @@ impl Model {
             compare_one(&ours, &theirs, (a, b), &path, &mut found);
             // The same names must share a file on both sides.
             if *pairs.entry(a).or_insert(b) != b {
-                found.push(format!("{path}: other names share the file"));
+                let uid = ours.inodes.get(&a).and_then(|i| i.uid);
+                found.push(format!("{path}: other names share the file ({uid:?})"));
                 continue;
             }
             let (Some(a), Some(b)) = (ours.inodes.get(&a), theirs.inodes.get(&b)) else {
@@ -39,7 +40,13 @@ impl Model {
     }
 }
 
-fn compare_one(ours: &Inner, theirs: &Inner, (a, b): (Key, Key), path: &str, found: &mut Vec<String>) {
+fn compare_one(
+    ours: &Inner,
+    theirs: &Inner,
+    (a, b): (Key, Key),
+    path: &str,
+    found: &mut Vec<String>,
+) {
     let (Some(one), Some(two)) = (ours.inodes.get(&a), theirs.inodes.get(&b)) else {
         found.push(format!("{path}: no file behind the name"));
         return;
@@ -71,7 +78,11 @@ fn compare_one(ours: &Inner, theirs: &Inner, (a, b): (Key, Key), path: &str, fou
         if one.blocks.get(n) != two.blocks.get(n) {
             let has = |b: bool| if b { "data" } else { "hole" };
             let (a, b) = (one.blocks.contains_key(n), two.blocks.contains_key(n));
-            differs(&format!("block {n}"), has(a).into(), format!("other {}", has(b)));
+            differs(
+                &format!("block {n}"),
+                has(a).into(),
+                format!("other {}", has(b)),
+            );
         }
     }
 }

@@ -13,7 +13,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         at: &At,
         work: impl FnOnce(Key) -> Result<(), i32>,
     ) -> Reply {
-        let result = self.file(dir, at.uid, at.place.as_ref()).and_then(work);
+        let result = self.file(dir, at.uid, &at.places).and_then(work);
         Reply::Done(vec![self.noted(result)])
     }
 
@@ -48,7 +48,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     fn whole(&self, dir: DirId, whole: &Whole) -> Result<(), i32> {
         let at = &whole.at;
-        let key = self.file(dir, at.uid, at.place.as_ref())?;
+        let key = self.file(dir, at.uid, &at.places)?;
         if let Some(data) = &whole.data {
             self.keep(dir, key, at.uid)?;
             if !data.0.is_empty() {
@@ -110,7 +110,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     /// A bit for each block that differs.
     fn compare(&self, dir: DirId, file: &Hashes) -> Result<Blob, i32> {
-        let key = self.file(dir, file.at.uid, file.at.place.as_ref())?;
+        let key = self.file(dir, file.at.uid, &file.at.places)?;
         let count = file.blocks.len();
         let end = file.offset + BLOCK * count as u64;
         if file.size.next_multiple_of(BLOCK) < end {

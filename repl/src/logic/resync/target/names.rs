@@ -2,7 +2,7 @@
 
 use super::super::MAX_LISTED;
 use super::super::bounded::Name;
-use super::super::messages::{Expect, Found, Has, Kind, Placed, Put, Reply, Seen, Way};
+use super::super::messages::{Expect, Found, Has, Kind, Place, Placed, Put, Reply, Seen, Way};
 use super::{EEXIST, EIO, ENOENT, ESTALE, Session, Target, TargetTree, There};
 use crate::ids::{DirId, Key, Uid};
 use std::sync::MutexGuard;
@@ -103,12 +103,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         })
     }
 
-    pub(super) fn check(
-        &self,
-        dir: DirId,
-        parent: Uid,
-        entries: &[Expect],
-    ) -> Result<Reply, i32> {
+    pub(super) fn check(&self, dir: DirId, parent: Uid, entries: &[Expect]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
         let (mut parked, mut doubles) = (Vec::new(), Vec::new());
         let seen = entries.iter().map(|expect| {
@@ -192,7 +187,12 @@ impl<T: TargetTree + ?Sized> Target<T> {
         if let Some(uid) = there.uid {
             let mut session = self.session();
             // So that it is found there.
-            if session.known.get(dir, uid).is_none_or(|k| k.key == there.key) && there.links > 1 {
+            if session
+                .known
+                .get(dir, uid)
+                .is_none_or(|k| k.key == there.key)
+                && there.links > 1
+            {
                 session.known.saw(dir, uid, there.key, true);
             }
         }
@@ -268,12 +268,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
     }
 
     /// Brings a file from where it is to where it is to be, if it is anywhere.
-    fn place(
-        &self,
-        dir: DirId,
-        to: (Key, &[u8]),
-        put: &Put,
-    ) -> Result<Option<Placed>, i32> {
+    fn place(&self, dir: DirId, to: (Key, &[u8]), put: &Put) -> Result<Option<Placed>, i32> {
         let Some((there, lies)) = self.find(dir, put)? else {
             return Ok(None);
         };
@@ -293,7 +288,10 @@ impl<T: TargetTree + ?Sized> Target<T> {
         }
         let lasting = is_dir || has.several || there.links > 1;
         let mut session = self.session();
-        let unfinished = session.known.get(dir, has.uid).is_some_and(|k| k.unfinished);
+        let unfinished = session
+            .known
+            .get(dir, has.uid)
+            .is_some_and(|k| k.unfinished);
         if unfinished || there.uid == Some(has.uid) {
             session.known.saw(dir, has.uid, there.key, lasting);
             return Ok(Some(Placed::Moved));
@@ -306,9 +304,8 @@ impl<T: TargetTree + ?Sized> Target<T> {
     fn find(&self, dir: DirId, put: &Put) -> Result<Option<(There, Lies)>, i32> {
         let has = &put.has;
         let known = self.session().known.get(dir, has.uid);
-        let fits = |there: &There| {
-            there.kind == has.kind && known.is_none_or(|k| k.key == there.key)
-        };
+        let fits =
+            |there: &There| there.kind == has.kind && known.is_none_or(|k| k.key == there.key);
         if let Some(there) = self.parked(dir, has.uid)?.filter(|t| fits(t)) {
             return Ok(Some((there, Lies::Parked(parked_name(has.uid)))));
         }
@@ -321,44 +318,38 @@ impl<T: TargetTree + ?Sized> Target<T> {
             };
             return Ok(Some((there, Lies::Tree)));
         }
-        let Some((above, name)) = &put.place else {
-            return Ok(None);
-        };
-        let above = match self.dir_key(dir, *above) {
-            Ok(key) => key,
-            Err(ESTALE) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        let there = self.look(dir, above, name.bytes())?;
-        let there = there.filter(|t| t.uid == Some(has.uid) && t.kind == has.kind);
-        Ok(there.map(|there| (there, Lies::Tree)))
+        for (above, name) in &put.places {
+            let there = self.at_place(dir, *above, name)?;
+            if let Some(there) = there.filter(|t| t.uid == Some(has.uid) && t.kind == has.kind) {
+                return Ok(Some((there, Lies::Tree)));
+            }
+        }
+        Ok(None)
     }
 
-    /// The file a request is about; whether it is unfinished.
-    pub(super) fn file(
-        &self,
-        dir: DirId,
-        uid: Uid,
-        place: Option<&(Uid, Name)>,
-    ) -> Result<Key, i32> {
+    /// What stands at a place, if its directory is known.
+    fn at_place(&self, dir: DirId, above: Uid, name: &Name) -> Result<Option<There>, i32> {
+        match self.dir_key(dir, above) {
+            Ok(above) => self.look(dir, above, name.bytes()),
+            Err(ESTALE) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The file a request is about.
+    pub(super) fn file(&self, dir: DirId, uid: Uid, places: &[Place]) -> Result<Key, i32> {
         if uid == Uid::ROOT {
             return Ok(self.tree.root(dir));
         }
         if let Some(known) = self.session().known.get(dir, uid) {
             return Ok(known.key);
         }
-        if let Some((parent, name)) = place {
-            match self.dir_key(dir, *parent) {
-                Ok(parent) => {
-                    if let Some(there) = self.look(dir, parent, name.bytes())?
-                        && there.uid == Some(uid)
-                    {
-                        self.session().known.saw(dir, uid, there.key, there.links > 1);
-                        return Ok(there.key);
-                    }
-                }
-                Err(ESTALE) => {}
-                Err(errno) => return Err(errno),
+        for (above, name) in places {
+            let there = self.at_place(dir, *above, name)?;
+            if let Some(there) = there.filter(|t| t.uid == Some(uid)) {
+                let lasting = there.links > 1;
+                self.session().known.saw(dir, uid, there.key, lasting);
+                return Ok(there.key);
             }
         }
         match self.parked(dir, uid)? {

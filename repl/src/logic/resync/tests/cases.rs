@@ -69,7 +69,10 @@ fn a_moved_directory_is_moved() {
 #[test]
 fn directories_that_changed_places() {
     let (world, root) = both();
-    world.app.borrow_mut().rename((root, b"a"), (root, b"d"), true);
+    world
+        .app
+        .borrow_mut()
+        .rename((root, b"a"), (root, b"d"), true);
     assert_eq!(sent(&world), 0);
     // What was above is below now.
     mv(&world, "d/b", "x");
@@ -117,7 +120,10 @@ fn a_link_from_a_moved_directory() {
 #[test]
 fn only_blocks_that_differ_are_sent() {
     let (world, root) = both();
-    let big = world.app.borrow_mut().file(root, "big", &vec![1; 1_000_000]);
+    let big = world
+        .app
+        .borrow_mut()
+        .file(root, "big", &vec![1; 1_000_000]);
     sent(&world);
     let place = (root, Box::from(&b"big"[..]), big);
     world.app.borrow_mut().write(&place, 500_000, b"x");
@@ -191,7 +197,8 @@ fn many_entries() {
         for n in 0..2000 {
             app.file(dir, &format!("file-{n}"), b"0123456789");
         }
-        app.make(dir, &[b'n'; 255], Kind::Symlink(vec![b't'; 4096])).unwrap();
+        app.make(dir, &[b'n'; 255], Kind::Symlink(vec![b't'; 4096]))
+            .unwrap();
     }
     assert_eq!(sent(&world), 20_000);
     let requests = world.requests.get();
@@ -221,7 +228,10 @@ fn large_extended_attributes() {
     world.app.borrow_mut().chmod(&file, 0o600);
     for n in 0..6 {
         let name = format!("user.{n}");
-        world.source().set_xattr(file.2, name.as_bytes(), &[n; 60_000]).unwrap();
+        world
+            .source()
+            .set_xattr(file.2, name.as_bytes(), &[n; 60_000])
+            .unwrap();
     }
     sent(&world);
 }
@@ -232,7 +242,10 @@ fn a_full_target_is_named() {
     world.app.borrow_mut().file(root, "big", &vec![1; 100_000]);
     world.target.set_room(Some(50_000));
     let failure = world.session().unwrap_err();
-    assert!(matches!(failure, super::Failure::Target { errno: 28, .. }), "{failure}");
+    assert!(
+        matches!(failure, super::Failure::Target { errno: 28, .. }),
+        "{failure}"
+    );
     world.target.set_room(None);
     world.resync();
 }
@@ -241,7 +254,10 @@ fn a_full_target_is_named() {
 fn what_was_not_marked_is_found_and_counted() {
     let (world, root) = both();
     // Changed behind our back: the directory is not where it should be.
-    world.source().rename((root, b"a"), (root, b"hidden"), false, (9, 9)).unwrap();
+    world
+        .source()
+        .rename((root, b"a"), (root, b"hidden"), false, (9, 9))
+        .unwrap();
     let file = at(&world, "hidden/b/file");
     world.app.borrow_mut().write(&file, 0, b"marked");
     let dir = at(&world, "hidden/b");

@@ -149,7 +149,7 @@ impl Pipe for Local<'_> {
         }
         let request = over_the_wire(&request);
         let reply = self.target.handle(&request);
-        if std::env::var_os("TRACE").is_some() {
+        if std::env::var_os("TANDEM_RESYNC_TRACE").is_some() {
             println!("{request:?}\n    {reply:?}");
         }
         if let Reply::Opened { boot, .. } = reply {

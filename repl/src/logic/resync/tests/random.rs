@@ -3,11 +3,12 @@
 use super::super::messages::Kind;
 use super::World;
 
+/// `TANDEM_RESYNC_SEEDS` names others: `FROM..TO`.
 fn seeds() -> std::ops::Range<u64> {
-    match std::env::var("ONE").ok().and_then(|s| s.parse().ok()) {
-        Some(one) => one..one + 1,
-        None => 0..400,
-    }
+    let given = std::env::var("TANDEM_RESYNC_SEEDS").unwrap_or_default();
+    let range = given.split_once("..");
+    let range = range.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.unwrap_or(0..60)
 }
 
 /// The first synchronisation of a tree that exists.
@@ -122,7 +123,11 @@ fn a_tree_that_was_copied_by_other_means() {
         first.app.borrow_mut().marking.mark_everything();
         let before = target.written();
         first.resync();
-        let bytes: u64 = target.places().iter().map(|p| target.stat(p.2).unwrap().1).sum();
+        let bytes: u64 = target
+            .places()
+            .iter()
+            .map(|p| target.stat(p.2).unwrap().1)
+            .sum();
         let sent = target.written() - before;
         assert!(sent <= bytes, "seed {seed}: {sent} of {bytes}");
     }
@@ -138,5 +143,9 @@ fn nothing_is_sent_when_nothing_has_changed() {
     assert_eq!(world.target.written(), before);
     assert_eq!(world.target.swept(), 0);
     let kinds = world.source().places();
-    assert!(kinds.iter().any(|p| world.source().stat(p.2).unwrap().2 == Kind::Directory));
+    assert!(
+        kinds
+            .iter()
+            .any(|p| world.source().stat(p.2).unwrap().2 == Kind::Directory)
+    );
 }

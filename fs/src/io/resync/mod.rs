@@ -1,0 +1,13 @@
+//! The resync on the underlying tree: [`source`] reads it, [`target`] changes it. Both name files
+//! by their handles ([`ground`]).
+
+mod attributes;
+mod content;
+mod ground;
+mod parking;
+mod peer_marks;
+mod source;
+mod target;
+
+pub(crate) use source::Source;
+pub(crate) use target::FsTarget;

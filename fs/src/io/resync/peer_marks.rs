@@ -1,0 +1,151 @@
+//! This node's marks in words the peer understands: ways of identities and names from the root.
+
+use super::ground::{Ground, names};
+use std::collections::HashMap;
+use tandem_repl::ids::{DirId, Key, Uid};
+use tandem_repl::logic::dirty::Marks;
+use tandem_repl::logic::resync::messages::{PeerMark, PeerTouch};
+
+/// Names of one mark.
+const NAMES: usize = 64;
+/// Ranges of one mark.
+const RANGES: usize = 512;
+
+type Way = Vec<(Uid, Vec<u8>)>;
+
+struct Walk<'a> {
+    ground: &'a Ground,
+    /// Ways of directories; `None`: it is gone.
+    known: HashMap<(DirId, Key), Option<Way>>,
+    told: Vec<PeerMark>,
+}
+
+/// Everything marked here; true: everything may differ. What is gone is told by the name that led
+/// to it.
+pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
+    if marks.everything {
+        return (true, Vec::new());
+    }
+    let mut walk = Walk {
+        ground,
+        known: HashMap::new(),
+        told: Vec::new(),
+    };
+    for mark in &marks.dirs {
+        let Some(way) = walk.way(mark.dir, mark.key) else {
+            continue;
+        };
+        let (dir, deep) = (mark.dir, mark.deep);
+        if mark.all || mark.deep {
+            walk.tell(dir, &way, PeerTouch::Entries { deep });
+        }
+        for some in mark.names.chunks(NAMES) {
+            let names = some.iter().map(|n| n.to_vec()).collect();
+            walk.tell(dir, &way, PeerTouch::Names(names));
+        }
+        let some: &[_] = if mark.all || mark.deep {
+            &[]
+        } else {
+            &mark.names
+        };
+        walk.births(marks, mark.dir, mark.key, &way, some);
+    }
+    for mark in &marks.files {
+        let Some(way) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
+            continue;
+        };
+        for some in mark.ranges.chunks(RANGES) {
+            walk.tell(mark.dir, &way, PeerTouch::Data(some.to_vec()));
+        }
+        if mark.ranges.is_empty() {
+            walk.tell(mark.dir, &way, PeerTouch::Data(Vec::new()));
+        }
+    }
+    (false, walk.told)
+}
+
+impl Walk<'_> {
+    fn tell(&mut self, dir: DirId, way: &Way, what: PeerTouch) {
+        let way = way.clone();
+        self.told.push(PeerMark { dir, way, what });
+    }
+
+    /// Files born here since the last checkpoint have no marks of their own: they are behind marked
+    /// names. No names: all of the directory.
+    fn births(&mut self, marks: &Marks, dir: DirId, key: Key, way: &Way, some: &[Box<[u8]>]) {
+        if marks.births.is_empty() {
+            return;
+        }
+        let listed = match some {
+            [] => {
+                let opened = self.ground.open(dir, key);
+                let all = opened.ok().and_then(|fd| names(&fd, 0, usize::MAX).ok());
+                all.map(|(names, _)| names).unwrap_or_default()
+            }
+            some => some.to_vec(),
+        };
+        for name in listed {
+            let Ok(Some(entry)) = self.ground.look(dir, key, &name) else {
+                continue;
+            };
+            if let Some(uid) = entry.uid
+                && marks.births.iter().any(|births| births.has(uid))
+            {
+                let mut way = way.clone();
+                way.push((uid, name.to_vec()));
+                self.tell(dir, &way, PeerTouch::Whole);
+            }
+        }
+    }
+
+    fn file_way(&mut self, dir: DirId, key: Key, place: Option<&(Key, Box<[u8]>)>) -> Option<Way> {
+        let Some((parent, name)) = place else {
+            // A directory's own attributes.
+            return self.way(dir, key);
+        };
+        let entry = self.ground.look(dir, *parent, name).ok()??;
+        if entry.handle.key() != key {
+            return None;
+        }
+        let mut way = self.way(dir, *parent)?;
+        way.push((entry.uid?, name.to_vec()));
+        Some(way)
+    }
+
+    /// The way to a directory.
+    fn way(&mut self, dir: DirId, key: Key) -> Option<Way> {
+        let root = self.ground.volume(dir).ok()?.nodes.root_key();
+        // Upwards to one that is known, then down again.
+        let mut steps = Vec::new();
+        let mut at = key;
+        let mut way = loop {
+            if at == root {
+                break Some(Vec::new());
+            }
+            if let Some(known) = self.known.get(&(dir, at)) {
+                break known.clone();
+            }
+            let step = self.ground.above(dir, at).ok().and_then(|(parent, name)| {
+                let entry = self.ground.look(dir, parent, &name).ok()??;
+                Some((at, parent, entry.uid?, name.to_vec()))
+            });
+            match step {
+                Some(step) => {
+                    at = step.1;
+                    steps.push(step);
+                }
+                None => break None,
+            }
+        };
+        for (key, _, uid, name) in steps.into_iter().rev() {
+            if let Some(way) = &mut way {
+                way.push((uid, name));
+            }
+            self.known.insert((dir, key), way.clone());
+        }
+        if way.is_none() {
+            self.known.insert((dir, key), None);
+        }
+        way
+    }
+}

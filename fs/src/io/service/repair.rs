@@ -1,0 +1,108 @@
+//! What this node's disk cannot read is read from the peer and written back.
+
+use super::super::nodes::Node;
+use super::super::{names, sys};
+use super::{Service, Volume};
+use crate::error::errno_of;
+use std::os::fd::AsRawFd;
+use tandem_repl::ids::FileId;
+use tandem_repl::limits::MAX_DATA;
+use tandem_repl::logic::member::Gate;
+use tandem_repl::op::{Checked, Op};
+
+/// Bytes asked for at once: what a disk cannot read is most often a block of this size.
+const PIECE: usize = 4096;
+
+impl Service {
+    /// Reads a range piece by piece, from the peer what cannot be read here.
+    ///
+    /// # Errors
+    /// As [`Self::repair`].
+    pub(crate) fn read_repaired(
+        &self,
+        volume: &Volume,
+        id: FileId,
+        offset: u64,
+        size: usize,
+    ) -> Result<Vec<u8>, i32> {
+        let mut data = vec![0; size];
+        let mut done = 0;
+        while done < size {
+            let at = offset + done as u64;
+            let want = PIECE.min(size - done);
+            let n = match volume.read(id, &mut data[done..done + want], at) {
+                Ok(n) => n,
+                Err(e) if e.raw_os_error() == Some(libc::EIO) => {
+                    let piece = self.repair(volume, id, at, want as u32)?;
+                    data[done..done + piece.len()].copy_from_slice(&piece);
+                    piece.len()
+                }
+                Err(e) => return Err(errno_of(&e)),
+            };
+            done += n;
+            if n < want {
+                break;
+            }
+        }
+        data.truncate(done);
+        Ok(data)
+    }
+
+    /// Bytes of a file from the peer, as they are after every change so far; they are also
+    /// written back here, so that the disk may put them elsewhere. Changes of this file wait
+    /// meanwhile, at most the stall limit.
+    ///
+    /// # Errors
+    /// There is no peer in the set, or it cannot read them either: `EIO`.
+    pub(crate) fn repair(
+        &self,
+        volume: &Volume,
+        id: FileId,
+        offset: u64,
+        len: u32,
+    ) -> Result<Vec<u8>, i32> {
+        let gate = self.gate();
+        if *gate != Gate::Replicated {
+            return Err(libc::EIO);
+        }
+        let node = volume.nodes.get(id).ok_or(libc::EIO)?;
+        let driver = self.driver.get().ok_or(libc::EIO)?;
+        let _order = node.lock_order();
+        let len = len.min(MAX_DATA as u32);
+        let op = Op::Fetch { id, offset, len };
+        let mut data = driver.fetch(|shipment| {
+            let none = names::Entries::default();
+            if node.orphan() || !names::bind_for(shipment, volume, &op, &none) {
+                return false;
+            }
+            shipment.op(volume.id, &op);
+            true
+        })?;
+        data.truncate(len as usize);
+        let path = volume.backing.path.display();
+        tracing::error!("{path}: {len} bytes at {offset} of file {id:?} came from the peer");
+        self.write_back(volume, &node, offset, &data);
+        Ok(data)
+    }
+
+    /// The same bytes in the same place: no change of the file, so neither marked nor sent.
+    fn write_back(&self, volume: &Volume, node: &Node, offset: u64, data: &[u8]) {
+        let written = volume.nodes.fd(node).and_then(|fd| {
+            let mut done = 0;
+            while done < data.len() {
+                done += sys::pwrite(fd.as_raw_fd(), &data[done..], offset + done as u64)?;
+            }
+            sys::fsync(fd.as_raw_fd(), true)
+        });
+        if let Err(e) = written {
+            tracing::error!("repair: {e}; the peer's copy is good, this disk is not");
+        }
+    }
+
+    /// Marks what a verification found, so that the follower is brought up there. False if it
+    /// could not be marked.
+    pub(super) fn mark_different(&self, volume: &Volume, node: &Node, what: Checked) -> bool {
+        let _gate = self.gate();
+        self.marks.mark_found(volume, node, what).is_ok()
+    }
+}

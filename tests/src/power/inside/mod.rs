@@ -1,0 +1,8 @@
+//! What runs inside a guest.
+
+pub mod agent;
+pub mod drive;
+pub mod files;
+pub mod init;
+pub mod start;
+pub mod tree;

@@ -1,0 +1,219 @@
+//! The two nodes of a cluster, led by hand as an operator would.
+
+use super::inside::tree::receive;
+use super::machine::Machine;
+use super::postgresql::Postgresql;
+use super::promises::Promises;
+use super::setup::Scratch;
+use super::{BELOW_DATA, MODULE};
+use crate::tree::{Options, Tree, compare, listed};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// How long a node may take for what needs no data: to notice a loss, to change its role.
+pub const NOTICE: Duration = Duration::from_secs(15);
+/// How long a resync may take.
+const RESYNC: Duration = Duration::from_secs(60);
+/// How long replicas may take to become equal when nobody writes.
+const STILL: Duration = Duration::from_secs(10);
+
+/// Bytes of a file's identity that are the same on both nodes.
+const IDENTITY: usize = 16;
+
+/// What `tandem status --json` prints.
+#[derive(Deserialize)]
+struct Answer {
+    status: Status,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    pub state: String,
+    pub readiness: String,
+    pub reason: Option<Reason>,
+}
+
+/// Why a node is not ready.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reason {
+    pub code: String,
+    pub reason: String,
+}
+
+/// Both nodes.
+pub struct Pair {
+    pub machines: [Machine; 2],
+    pub postgresql: Option<Postgresql>,
+    /// Which of them serves.
+    pub serving: usize,
+    /// What was promised in all rounds so far.
+    pub promises: Promises,
+}
+
+impl Pair {
+    /// Two nodes that never ran.
+    pub fn set_up(scratch: &Scratch) -> Result<Self> {
+        let postgresql = Postgresql::find();
+        if postgresql.is_none() {
+            println!("without PostgreSQL, which is not installed");
+        }
+        let machines = scratch.machines(postgresql.as_ref())?;
+        Ok(Self {
+            machines,
+            postgresql,
+            serving: 0,
+            promises: Promises::default(),
+        })
+    }
+
+    pub fn other(&self) -> usize {
+        1 - self.serving
+    }
+
+    /// Switches both on, and lets the first serve.
+    pub fn begin(&mut self) -> Result<()> {
+        for machine in &mut self.machines {
+            machine.switch_on()?;
+        }
+        for node in [0, 1] {
+            self.machines[node].is_up()?;
+            self.start_daemon(node)?;
+        }
+        self.serve_together()
+    }
+
+    /// The serving node serves, the other follows: both ready.
+    pub fn serve_together(&self) -> Result<()> {
+        self.machines[self.serving].tandem(&["prim", MODULE])?;
+        self.follow()
+    }
+
+    /// The other node follows the serving one: both ready.
+    pub fn follow(&self) -> Result<()> {
+        let (serving, other) = (self.serving, self.other());
+        self.machines[other].tandem(&["second", MODULE])?;
+        self.becomes(other, "SECOND", RESYNC)?;
+        self.becomes(serving, "PRIM", NOTICE)
+    }
+
+    /// The other node serves.
+    pub fn swap(&mut self) -> Result<()> {
+        self.machines[self.serving].tandem(&["swap", MODULE])?;
+        self.serving = self.other();
+        self.becomes(self.serving, "PRIM", NOTICE)?;
+        self.becomes(self.other(), "SECOND", NOTICE)
+    }
+
+    /// Stops both in order.
+    pub fn end(&self) -> Result<()> {
+        for node in [self.other(), self.serving] {
+            self.machines[node].tandem(&["stop", MODULE])?;
+        }
+        Ok(())
+    }
+
+    /// The last lines of both daemons' logs.
+    pub fn last_words(&self) -> String {
+        let mut words = String::new();
+        for machine in &self.machines {
+            let log = std::fs::read_to_string(machine.dir.join("tandem.log")).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let from = lines.len().saturating_sub(12);
+            words.push_str(&format!(
+                "log of {}:\n  {}\n",
+                machine.name,
+                lines[from..].join("\n  ")
+            ));
+        }
+        words
+    }
+
+    /// Starts the daemon of a node; what it prints goes to `tandem.log`.
+    pub fn start_daemon(&self, node: usize) -> Result<()> {
+        let machine = &self.machines[node];
+        let mut daemon = machine.start_tandem(&["fs", MODULE])?;
+        let log = machine.dir.join("tandem.log");
+        let mut log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)?;
+        std::thread::spawn(move || {
+            while let Some(line) = daemon.line() {
+                // A log that cannot be written must not stop the daemon.
+                writeln!(log, "{line}").ok();
+            }
+        });
+        let mut last = Ok(());
+        let answers = || {
+            last = self.status(node).map(drop);
+            Ok(last.is_ok())
+        };
+        let answered = machine.wait_until("the daemon answers", NOTICE, answers);
+        answered.or_else(|late| last.context(late))
+    }
+
+    fn slowness(&self) -> u32 {
+        self.machines[0].engine.kind.slowness()
+    }
+
+    pub fn status(&self, node: usize) -> Result<Status> {
+        let text = self.machines[node].tandem(&["status", MODULE, "--json"])?;
+        let answer: Answer = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
+        Ok(answer.status)
+    }
+
+    /// Waits until a node is ready in a state (blocked counts for WAIT).
+    pub fn becomes(&self, node: usize, state: &str, limit: Duration) -> Result<()> {
+        let (started, limit) = (Instant::now(), limit * self.slowness());
+        loop {
+            let status = self.status(node)?;
+            let ready = status.readiness == "Ready" || state == "WAIT";
+            if status.state == state && ready {
+                return Ok(());
+            }
+            if started.elapsed() > limit {
+                let name = &self.machines[node].name;
+                let (one, two) = (self.status(0), self.status(1));
+                bail!("{name} does not become {state} in {limit:?}: a {one:?}, b {two:?}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Compares both replicas from below.
+    pub fn trees_are_equal(&self) -> Result<u64> {
+        let started = Instant::now();
+        loop {
+            let [one, two] = &self.machines;
+            let (one, two) = (replica(one)?, replica(two)?);
+            let found = compare(&one, &two, &Options::replicas());
+            if found.is_empty() {
+                return Ok(one.len() as u64);
+            }
+            ensure!(
+                started.elapsed() < STILL * self.slowness(),
+                "trees of a and b differ:\n{}",
+                listed(&found)
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// A node's tree from below, without what is each node's own: the directory where Tandem works, and
+/// the part of a file's identity that belongs to its inode.
+fn replica(machine: &Machine) -> Result<Tree> {
+    let words = machine.guest(&["tree", BELOW_DATA]);
+    let mut tree = receive(&machine.remote().run(&words)?)?;
+    let own = |path: &Vec<u8>| path == b".tandem" || path.starts_with(b".tandem/");
+    tree.retain(|path, _| !own(path));
+    for entry in tree.values_mut() {
+        if let Some(identity) = entry.xattrs.get_mut(&b"trusted.tandem.id"[..]) {
+            identity.truncate(IDENTITY);
+        }
+    }
+    Ok(tree)
+}
