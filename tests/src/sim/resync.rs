@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tandem_repl::ids::Id128;
 use tandem_repl::logic::dirty::{DirRef, FileRef, Generation, Map, Marks, Touch};
@@ -368,6 +368,7 @@ impl World {
             let Some((_, run)) = &target.run else { return };
             run.tree().set(marks, ills);
             let before = self.checks.regress.before(&tree);
+            let at_first = if self.tracing { lock_tree(&tree).registers() } else { BTreeMap::new() };
             let Some((_, run)) = self.nodes[n]
                 .daemon
                 .as_ref()
@@ -376,7 +377,15 @@ impl World {
                 return;
             };
             let reply = run.handle(request);
-            self.trace(|| format!("{} does {number}", NAMES[n]));
+            if self.tracing {
+                let now = lock_tree(&tree).registers();
+                let changed: Vec<_> = now
+                    .iter()
+                    .filter(|(reg, value)| at_first.get(reg) != Some(value))
+                    .collect();
+                let gone: Vec<_> = at_first.keys().filter(|r| !now.contains_key(r)).collect();
+                self.trace(|| format!("{} does {number}: {changed:?} gone {gone:?}", NAMES[n]));
+            }
             self.judge_resync(n, before);
             self.send(n, Msg::Reply(number, Box::new(reply)));
         }
@@ -468,6 +477,10 @@ pub fn after(change: &Change, tree: &Tree, map: &mut Map) {
         }
         _ => {}
     }
+}
+
+fn lock_tree(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
+    tree.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The root as a directory the map knows.

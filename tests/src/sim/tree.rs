@@ -61,7 +61,8 @@ type Transaction = Vec<(Ino, Option<Arc<Meta>>)>;
 
 pub struct Tree {
     live: BTreeMap<Ino, Inode>,
-    by_uid: BTreeMap<Uid, Ino>,
+    /// Usually one each; a resync may have a second one set aside.
+    by_uid: BTreeMap<Uid, Vec<Ino>>,
     next: Ino,
     disk: BTreeMap<Ino, Arc<Meta>>,
     disk_pages: BTreeMap<(Ino, u64), u64>,
@@ -91,7 +92,7 @@ impl Tree {
         };
         Self {
             live: BTreeMap::from([(ROOT, inode)]),
-            by_uid: BTreeMap::from([(Uid::ROOT, ROOT)]),
+            by_uid: BTreeMap::from([(Uid::ROOT, vec![ROOT])]),
             next: ROOT + 1,
             disk: BTreeMap::from([(ROOT, root)]),
             disk_pages: BTreeMap::new(),
@@ -118,7 +119,27 @@ impl Tree {
     }
 
     pub fn find(&self, uid: Uid) -> Option<Ino> {
-        self.by_uid.get(&uid).copied()
+        let found = self.by_uid.get(&uid)?;
+        match found[..] {
+            [] => None,
+            [one] => Some(one),
+            _ => found.iter().copied().find(|ino| self.is_visible(*ino)),
+        }
+    }
+
+    /// Some way leads from the root to it, not through what is the product's own.
+    fn is_visible(&self, ino: Ino) -> bool {
+        ino == ROOT || self.place(ino).is_some()
+    }
+
+    fn index(&mut self, uid: Uid, ino: Ino) {
+        self.by_uid.entry(uid).or_default().push(ino);
+    }
+
+    fn unindex(&mut self, uid: Uid, ino: Ino) {
+        if let Some(found) = self.by_uid.get_mut(&uid) {
+            found.retain(|i| *i != ino);
+        }
     }
 
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, i32> {
@@ -158,11 +179,10 @@ impl Tree {
 
     pub fn set_uid(&mut self, ino: Ino, uid: Uid) -> Result<(), i32> {
         let meta = self.meta_mut(ino)?;
-        let old = meta.uid.replace(uid);
-        if let Some(old) = old.filter(|old| *old != uid) {
-            self.by_uid.remove(&old);
+        if let Some(old) = meta.uid.replace(uid) {
+            self.unindex(old, ino);
         }
-        self.by_uid.insert(uid, ino);
+        self.index(uid, ino);
         self.note(&[ino]);
         Ok(())
     }
@@ -205,7 +225,7 @@ impl Tree {
         let pages = BTreeMap::new();
         self.live.insert(ino, Inode { meta, pages });
         if let Some(uid) = uid {
-            self.by_uid.insert(uid, ino);
+            self.index(uid, ino);
         }
         self.meta_mut(parent)?.entries.insert(name.into(), ino);
         self.note(&[parent, ino]);
@@ -232,10 +252,8 @@ impl Tree {
         let (links, uid) = (meta.links, meta.uid);
         if links == 0 {
             self.live.remove(&ino);
-            if let Some(uid) = uid
-                && self.by_uid.get(&uid) == Some(&ino)
-            {
-                self.by_uid.remove(&uid);
+            if let Some(uid) = uid {
+                self.unindex(uid, ino);
             }
         }
     }
@@ -449,7 +467,7 @@ impl Tree {
             let pages = range.map(|((_, page), value)| (*page, *value)).collect();
             let meta = meta.clone();
             if let Some(uid) = meta.uid {
-                self.by_uid.insert(uid, *ino);
+                self.by_uid.entry(uid).or_default().push(*ino);
             }
             self.live.insert(*ino, Inode { meta, pages });
         }
@@ -517,7 +535,7 @@ impl Tree {
 
     /// One of [`Self::registers`], wherever the file is.
     pub fn value(&self, reg: &Reg) -> Value {
-        let inode = |uid: &Uid| self.by_uid.get(uid).and_then(|ino| self.live.get(ino));
+        let inode = |uid: &Uid| self.live.get(&self.find(*uid)?);
         match reg {
             Reg::Page(uid, page) => Some((*inode(uid)?.pages.get(page)?, 0)),
             Reg::Size(uid) => Some((inode(uid)?.meta.size, 0)),
@@ -528,11 +546,6 @@ impl Tree {
                 Some(uid.map_or((u64::MAX, *child), |u| (u.origin, u.number)))
             }
         }
-    }
-
-    /// Whether a way leads from the root to the file.
-    pub fn is_reachable(&self, uid: Uid) -> bool {
-        self.find(uid).is_some_and(|ino| self.place(ino).is_some() || ino == ROOT)
     }
 
     /// One place where the file has a name, visible from the root.
