@@ -32,6 +32,13 @@ pub(super) fn judge(world: &World, when: &str) -> Result<(), Violation> {
             continue;
         }
         let both = both.get_or_insert_with(|| [marks(world, 0), marks(world, 1)]);
+        // Bytes behind the end of the file on one node go with its size.
+        let size = Reg::Size(reg.uid());
+        let beyond = |n: usize| match (reg, found[n].get(&size)) {
+            (Reg::Page(_, page), Some(Some((size, _)))) => page * PAGE >= *size,
+            _ => false,
+        };
+        let reg = if beyond(0) || beyond(1) { &size } else { reg };
         let covered = |n: usize| covers(&both[n], &trees[n], reg);
         if !covered(0) && !covered(1) {
             return violation(
