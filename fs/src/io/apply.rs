@@ -5,8 +5,8 @@
 
 mod attributes;
 
-pub(crate) use attributes::{times_of, timespecs};
 use attributes::{Capability, chmod, fallocate, set_attr, with_rights};
+pub(crate) use attributes::{times_of, timespecs};
 
 use super::identity::{assume, assume_root};
 use super::lasting;

@@ -8,6 +8,8 @@ mod parking;
 mod peer_marks;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use source::Source;
 pub(crate) use target::FsTarget;

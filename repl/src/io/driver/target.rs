@@ -175,7 +175,10 @@ mod tests {
         };
         Box::new(Request::Data {
             dir: DirId(0),
-            at: At { uid, place: None },
+            at: At {
+                uid,
+                places: Vec::new(),
+            },
             offset: 0,
             data: Blob::default(),
         })

@@ -289,9 +289,13 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         if entry.kind == Kind::Directory {
             if look.recurse {
                 self.work.push(Work::List(below(look, entry, true), 0));
-            } else if self.suspect {
+                return;
+            }
+            if self.suspect {
                 self.plan.walks.push((dir, entry.key, entry.uid));
-            } else if self.is_unknown(entry.uid) {
+            }
+            // Looked at now, so that what was moved out of it is found when its place comes.
+            if self.is_unknown(entry.uid) {
                 let plan = self.plan.dirs.entry((dir, entry.uid)).or_default();
                 let known = plan.found && plan.all;
                 plan.key = Some(entry.key);
