@@ -67,7 +67,7 @@ impl World {
 
     /// The applications are still, so that the map can empty.
     fn is_quiet(&self) -> bool {
-        self.calm && self.now > self.options.faults.1 + self.options.calm / 2
+        self.calm && self.now > self.options.faults.1 + self.options.calm / 4
     }
 
     pub fn client_answered(&mut self, client: usize, _n: usize, _: Result<(), i32>, _: Time) {

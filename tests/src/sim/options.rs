@@ -92,7 +92,7 @@ impl Options {
             lease: Duration::from_millis(2000),
             delay: if slow { (2000, 40_000) } else { (50, 1000) },
             clients: 1 + rng.index(4),
-            think: *rng.pick(&[20_000, 100_000, 400_000]),
+            think: *rng.pick(&[40_000, 200_000, 600_000]),
             faults: (3_000_000, end),
             fault_count: 1 + rng.below(12),
             calm: 40_000_000,

@@ -367,7 +367,7 @@ impl World {
             }
             let Some((_, run)) = &target.run else { return };
             run.tree().set(marks, ills);
-            let before = self.checks.regress.before(&tree);
+            lock_tree(&tree).written = Some(Vec::new());
             let at_first = if self.tracing { lock_tree(&tree).registers() } else { BTreeMap::new() };
             let Some((_, run)) = self.nodes[n]
                 .daemon
@@ -386,7 +386,8 @@ impl World {
                 let gone: Vec<_> = at_first.keys().filter(|r| !now.contains_key(r)).collect();
                 self.trace(|| format!("{} does {number}: {changed:?} gone {gone:?}", NAMES[n]));
             }
-            self.judge_resync(n, before);
+            let written = lock_tree(&tree).written.take().unwrap_or_default();
+            self.judge_resync(n, &written);
             self.send(n, Msg::Reply(number, Box::new(reply)));
         }
         self.applied_one(n);

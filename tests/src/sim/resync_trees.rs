@@ -192,8 +192,8 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
         push(Tree::ino(file.key), None, what);
     }
     // What was born is found by looking at everything that is there.
-    for (at, name, ino) in tree.places() {
-        let Ok(inode) = tree.get(ino) else { continue };
+    for (at, name, ino) in tree.places().iter() {
+        let Ok(inode) = tree.get(*ino) else { continue };
         let born = |uid: &Uid| {
             let mut births = marks.births.iter();
             births.any(|b| b.origin == uid.origin && uid.number >= b.from)
@@ -204,7 +204,7 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
             } else {
                 PeerTouch::Whole
             };
-            push(ino, Some((at, name)), what);
+            push(*ino, Some((*at, name.clone())), what);
         }
         everything |= inode.meta.uid.is_none();
     }

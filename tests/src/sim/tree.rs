@@ -8,7 +8,7 @@
 use super::change::{Reg, Value};
 use crate::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tandem_repl::ids::{Key, Uid};
 use tandem_repl::logic::resync::PRIVATE;
 use tandem_repl::logic::resync::messages::{BLOCK, Kind};
@@ -70,6 +70,10 @@ pub struct Tree {
     dirty: BTreeSet<(Ino, u64)>,
     /// Changes that reached the disk so far.
     committed: u64,
+    /// All names, until one changes.
+    names: OnceLock<Arc<Vec<(Ino, Name, Ino)>>>,
+    /// Pages written with another value, for who wants to know: file, page, old, new.
+    pub written: Option<Vec<(Ino, u64, u64, u64)>>,
     /// Gives identities to files that have none.
     found: u64,
     found_origin: u64,
@@ -99,6 +103,8 @@ impl Tree {
             log: Vec::new(),
             dirty: BTreeSet::new(),
             committed: 0,
+            names: OnceLock::new(),
+            written: None,
             found: 0,
             found_origin: found_origin | 1,
         }
@@ -173,6 +179,9 @@ impl Tree {
 
     /// Notes what a change touched in the file system's journal.
     fn note(&mut self, touched: &[Ino]) {
+        if touched.len() > 1 {
+            self.names = OnceLock::new();
+        }
         let image = |ino: &Ino| (*ino, self.live.get(ino).map(|i| i.meta.clone()));
         self.log.push(touched.iter().map(image).collect());
     }
@@ -325,10 +334,13 @@ impl Tree {
         if inode.meta.kind != Kind::File {
             return Err(EISDIR);
         }
-        if value == 0 {
-            inode.pages.remove(&page);
+        let old = if value == 0 {
+            inode.pages.remove(&page)
         } else {
-            inode.pages.insert(page, value);
+            inode.pages.insert(page, value)
+        };
+        if let (Some(written), Some(old)) = (&mut self.written, old) {
+            written.push((ino, page, old, value));
         }
         self.dirty.insert((ino, page));
         let end = (page + 1) * PAGE;
@@ -461,6 +473,7 @@ impl Tree {
         }
         self.live.clear();
         self.by_uid.clear();
+        self.names = OnceLock::new();
         for (ino, meta) in &self.disk {
             let to = meta.size.div_ceil(PAGE);
             let range = self.disk_pages.range((*ino, 0)..(*ino, to));
@@ -515,20 +528,13 @@ impl Tree {
         found
     }
 
-    /// Contents of all files, by inode.
-    pub fn contents(&self) -> BTreeMap<(Ino, u64), u64> {
-        let files = self.live.iter().flat_map(|(ino, inode)| {
-            let pages = inode.pages.iter();
-            pages.map(|(page, value)| ((*ino, *page), *value))
-        });
-        files.collect()
-    }
-
     /// An identity that two files share.
     pub fn double(&self) -> Option<Uid> {
         let mut seen = BTreeMap::new();
-        let places = self.places().into_iter();
-        let mut uids = places.filter_map(|(_, _, ino)| Some((self.live.get(&ino)?.meta.uid?, ino)));
+        let places = self.places();
+        let mut uids = places
+            .iter()
+            .filter_map(|(_, _, ino)| Some((self.live.get(ino)?.meta.uid?, *ino)));
         uids.find(|(uid, ino)| *seen.entry(*uid).or_insert(*ino) != *ino)
             .map(|(uid, _)| uid)
     }
@@ -550,34 +556,25 @@ impl Tree {
 
     /// One place where the file has a name, visible from the root.
     pub fn place(&self, ino: Ino) -> Option<(Ino, Name)> {
-        let mut ways = vec![ROOT];
-        while let Some(at) = ways.pop() {
-            let meta = &self.live.get(&at)?.meta;
-            for (name, child) in &meta.entries {
-                if at == ROOT && **name == *PRIVATE {
-                    continue;
-                }
-                if *child == ino {
-                    return Some((at, name.clone()));
-                }
-                let child_meta = self.live.get(child).map(|c| &c.meta);
-                if child_meta.is_some_and(|m| m.kind == Kind::Directory) {
-                    ways.push(*child);
-                }
-            }
-        }
-        None
+        let places = self.places();
+        let place = places.iter().find(|(_, _, child)| *child == ino);
+        place.map(|(at, name, _)| (*at, name.clone()))
     }
 
     /// Everything that can be seen gets an identity.
     pub fn identify(&mut self) {
-        for (_, _, ino) in self.places() {
-            let _ = self.uid(ino);
+        for (_, _, ino) in self.places().iter() {
+            let _ = self.uid(*ino);
         }
     }
 
     /// All names below the root: directory, name, file.
-    pub fn places(&self) -> Vec<(Ino, Name, Ino)> {
+    pub fn places(&self) -> Arc<Vec<(Ino, Name, Ino)>> {
+        let names = self.names.get_or_init(|| Arc::new(self.walk()));
+        names.clone()
+    }
+
+    fn walk(&self) -> Vec<(Ino, Name, Ino)> {
         let mut found = Vec::new();
         let mut ways = vec![ROOT];
         while let Some(at) = ways.pop() {

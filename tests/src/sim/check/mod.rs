@@ -12,6 +12,7 @@ mod verdicts;
 mod waits;
 
 use super::node::NAMES;
+use super::tree::Ino;
 use super::world::World;
 use std::fmt;
 use tandem_repl::logic::member::Gate;
@@ -52,7 +53,6 @@ pub struct Checks {
     pub held: held::HeldBy,
     pub servers: servers::Servers,
     pub promote: promote::Promote,
-    pub regress: regress::Regress,
     /// The replicas were equal once: from then on every difference is marked.
     pub were_equal: bool,
     /// Nodes whose operator overruled the record.
@@ -145,8 +145,8 @@ impl World {
     }
 
     /// A request of a resync was done: nothing newer may be gone.
-    pub fn judge_resync(&mut self, n: usize, before: regress::Before) {
-        let result = regress::judge(self, n, &before);
+    pub fn judge_resync(&mut self, n: usize, written: &[(Ino, u64, u64, u64)]) {
+        let result = regress::judge(self, n, written);
         self.violate(result);
     }
 
