@@ -35,11 +35,15 @@ impl World {
             }
             return;
         };
+        let reason = |code: &str| daemon.member.reason().is_some_and(|r| r.code == code);
+        if reason("state-directory") && !node.ills.record_fails {
+            // Repaired; the daemon starts again.
+            return self.crash(n);
+        }
         if !daemon.waiters.is_empty() {
             return;
         }
-        let diverged = daemon.member.reason().is_some_and(|r| r.code == "diverged");
-        if self.calm && diverged && n == 1 {
+        if self.calm && reason("diverged") && n == 1 {
             // Somebody has to choose; here the operator gives up what the second node has.
             self.checks.promote.forget();
             return self.order(n, Word::Resync { everything: false });

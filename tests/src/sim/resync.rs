@@ -2,7 +2,7 @@
 //! and connection; and the other end.
 
 use super::change::{Change, DIR};
-use super::node::{Barrier, NAMES, Node};
+use super::node::{Barrier, NAMES};
 use super::resync_trees::{SourceSide, TargetSide};
 use super::tree::{Ino, Name, Tree};
 use super::world::{Local, World};
@@ -14,8 +14,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use tandem_repl::ids::Id128;
-use tandem_repl::logic::dirty::{DirRef, FileRef, Generation, Map, Marks, Touch};
+use tandem_repl::ids::{Id128, Uid};
+use tandem_repl::logic::dirty::{FileRef, Generation, Map, Marks, Touch};
 use tandem_repl::logic::member::{Gate, Input, ResyncEvent};
 use tandem_repl::logic::resync::messages::{Aside, Kind, Reply, Request};
 use tandem_repl::logic::resync::target::Target;
@@ -403,30 +403,58 @@ pub fn touch_all(
     mark: &mut dyn FnMut(&mut Map, &Touch<'_>),
 ) {
     change.touches(tree, &mut |touch| mark(map, touch));
-    let (dir, name, to) = match change {
-        Change::Unlink { dir, name } => (dir, name, None),
+    match change {
+        Change::Unlink { dir, name } => leaves(tree, (dir, name), None, map, mark),
         Change::Rename {
             dir,
             name,
             new_dir,
             new_name,
-        } => (dir, name, Some((new_dir, new_name))),
-        _ => return,
-    };
+        } => {
+            leaves(tree, (new_dir, new_name), None, map, mark);
+            leaves(tree, (dir, name), Some((new_dir, new_name)), map, mark);
+        }
+        _ => {}
+    }
+}
+
+type Mark<'a> = &'a mut dyn FnMut(&mut Map, &Touch<'_>);
+
+/// The name is about to lead elsewhere: the file is known by another one, or by `to`.
+fn leaves(
+    tree: &Tree,
+    (dir, name): (&Uid, &Name),
+    to: Option<(&Uid, &Name)>,
+    map: &mut Map,
+    mark: Mark<'_>,
+) {
     let Some(parent) = tree.find(*dir) else { return };
     let Ok(Some(ino)) = tree.lookup(parent, name) else {
         return;
     };
     if map.is_deep(DIR, Tree::key(parent)) {
-        let to = to.and_then(|(uid, name)| Some((tree.find(*uid)?, name.clone())));
-        mark_whole(tree, ino, to, map, mark);
+        let other = |(at, called, child): &&(Ino, Name, Ino)| {
+            *child == ino && (*at != parent || **called != **name)
+        };
+        let to = match to {
+            Some((uid, name)) => tree.find(*uid).map(|dir| (dir, name.clone())),
+            None => {
+                let places = tree.places();
+                let other = places.iter().find(other);
+                other.map(|(at, name, _)| (*at, name.clone()))
+            }
+        };
+        if let Some(to) = to {
+            mark_whole(tree, ino, &to, map, mark);
+        }
     }
 }
 
+/// Marks a file as it is, as if it were at that place.
 fn mark_whole(
     tree: &Tree,
     ino: Ino,
-    to: Option<(Ino, Name)>,
+    (dir, name): &(Ino, Name),
     map: &mut Map,
     mark: &mut dyn FnMut(&mut Map, &Touch<'_>),
 ) {
@@ -434,13 +462,10 @@ fn mark_whole(
     let (Some(uid), Kind::File) = (inode.meta.uid, &inode.meta.kind) else {
         return;
     };
-    let place = to.or_else(|| tree.place(ino));
     let file = FileRef {
         key: Tree::key(ino),
         uid,
-        place: place
-            .as_ref()
-            .map(|(dir, name)| (Tree::key(*dir), &name[..])),
+        place: Some((Tree::key(*dir), name)),
     };
     mark(map, &Touch::Meta { file });
     mark(
@@ -455,46 +480,40 @@ fn mark_whole(
 }
 
 /// After a change of names the map hears where a marked file is now.
-pub fn after(change: &Change, tree: &Tree, map: &mut Map) {
-    let moved = |ino: Ino, map: &mut Map| {
+pub fn after(change: &Change, tree: &Tree, gone: Option<Ino>, map: &mut Map) {
+    let moved = match change {
+        Change::Rename {
+            new_dir, new_name, ..
+        } => {
+            let parent = tree.find(*new_dir);
+            parent.and_then(|p| tree.lookup(p, new_name).ok().flatten())
+        }
+        Change::Unlink { .. } => None,
+        _ => return,
+    };
+    for ino in moved.into_iter().chain(gone) {
         let place = tree.place(ino);
         let place = place
             .as_ref()
             .map(|(dir, name)| (Tree::key(*dir), &name[..]));
         map.moved(DIR, Tree::key(ino), place);
-    };
-    match change {
+    }
+}
+
+/// The file a change takes a name from.
+pub fn loser(change: &Change, tree: &Tree) -> Option<Ino> {
+    let (dir, name) = match change {
+        Change::Unlink { dir, name } => (dir, name),
         Change::Rename {
             new_dir, new_name, ..
-        } => {
-            let parent = tree.find(*new_dir);
-            let ino = parent.and_then(|p| tree.lookup(p, new_name).ok().flatten());
-            if let Some(ino) = ino {
-                moved(ino, map);
-            }
-        }
-        Change::Unlink { .. } => {
-            // Another name of the same file, if there is one, is found when it is needed.
-        }
-        _ => {}
-    }
+        } => (new_dir, new_name),
+        _ => return None,
+    };
+    tree.lookup(tree.find(*dir)?, name).ok()?
 }
 
 fn lock_tree(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
     tree.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The root as a directory the map knows.
-pub fn root() -> DirRef {
-    DirRef {
-        key: Tree::key(super::tree::ROOT),
-        uid: tandem_repl::ids::Uid::ROOT,
-    }
-}
-
-/// The tree of a node, shared with its engine.
-pub fn shared(node: &Node) -> Arc<std::sync::Mutex<Tree>> {
-    node.tree.clone()
 }
 
 /// What a target keeps beside its tree: the unfinished resync, if there is one.

@@ -190,13 +190,14 @@ impl World {
         let tree = node.tree.clone();
         let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let regs = job.change.sets(&tree);
+        let loser = resync::loser(&job.change, &tree);
         let before: Vec<_> = regs.iter().map(|reg| tree.value(reg)).collect();
         if let Err(errno) = job.change.apply(&mut tree) {
             drop(tree);
             self.answer(n, id, Err(errno));
             return self.gate_moves(n);
         }
-        resync::after(&job.change, &tree, &mut daemon.map);
+        resync::after(&job.change, &tree, loser, &mut daemon.map);
         if node.rng.chance(3) {
             tree.write_back_some(&mut node.rng);
         }
