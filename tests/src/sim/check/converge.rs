@@ -40,7 +40,9 @@ fn same(world: &World, oracle: &'static str) -> Result<(), Violation> {
         let differ = found[0]
             .iter()
             .filter(|(reg, value)| found[1].get(reg) != Some(value));
-        let other = found[1].iter().filter(|(reg, _)| !found[0].contains_key(reg));
+        let other = found[1]
+            .iter()
+            .filter(|(reg, _)| !found[0].contains_key(reg));
         let list: Vec<_> = differ.chain(other).take(5).collect();
         let text = format!("the trees differ: {list:?}\n{}", world.state());
         return violation(oracle, text);
