@@ -387,7 +387,7 @@ impl TargetTree for TargetSide {
     fn write(&self, _: DirId, key: Key, offset: u64, data: &[u8]) -> Result<(), i32> {
         self.room()?;
         let mut tree = lock(&self.tree);
-        if offset % PAGE != 0 {
+        if !offset.is_multiple_of(PAGE) {
             return Err(EINVAL);
         }
         for (number, piece) in data.chunks(PAGE as usize).enumerate() {

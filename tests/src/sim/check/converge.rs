@@ -47,9 +47,9 @@ fn same(world: &World, oracle: &'static str) -> Result<(), Violation> {
         let text = format!("the trees differ: {list:?}\n{}", world.state());
         return violation(oracle, text);
     }
-    for n in 0..2 {
-        if let Some(uid) = world.nodes[n].tree().double() {
-            let text = format!("{} has two files of {}", NAMES[n], show(uid));
+    for (node, name) in world.nodes.iter().zip(NAMES) {
+        if let Some(uid) = node.tree().double() {
+            let text = format!("{name} has two files of {}", show(uid));
             return violation(oracle, text);
         }
     }
