@@ -17,6 +17,7 @@ pub mod power;
 pub mod rng;
 pub mod running;
 pub mod scratch;
+pub mod sim;
 pub mod sys;
 pub mod tidy;
 pub mod tree;

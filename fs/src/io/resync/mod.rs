@@ -1,6 +1,7 @@
 //! The resync on the underlying tree: [`source`] reads it, [`target`] changes it. Both name files
 //! by their handles ([`ground`]).
 
+pub(crate) mod aside;
 mod attributes;
 mod content;
 mod ground;

@@ -1,0 +1,138 @@
+//! Runs the simulator for many seeds or hours, or replays one. `tests/simulate` builds and starts
+//! it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tandem_tests::sim::faults::Schedule;
+use tandem_tests::sim::options::Options;
+use tandem_tests::sim::run::{run, run_with, shrink};
+
+const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from S] [--all]
+
+--seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
+--hours N   so long
+--seed S    one seed, with the faults that are enough to make it fail
+--trace     with everything that happened
+--all       go on after a finding; how many of each kind, and the first seed";
+
+struct Arguments {
+    seed: Option<u64>,
+    seeds: u64,
+    limit: Duration,
+    from: u64,
+    trace: bool,
+    all: bool,
+}
+
+fn parse() -> Option<Arguments> {
+    let mut found = Arguments {
+        seed: None,
+        seeds: u64::MAX,
+        limit: Duration::MAX,
+        from: tandem_tests::rng::seed("simulate"),
+        trace: false,
+        all: false,
+    };
+    let mut chosen = false;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|n| n.parse::<u64>().ok());
+        match word.as_str() {
+            "--seed" => found.seed = Some(number()?),
+            "--seeds" => found.seeds = number()?,
+            "--hours" => found.limit = Duration::from_secs(number()? * 3600),
+            "--from" => found.from = number()?,
+            "--all" => found.all = true,
+            "--trace" => found.trace = true,
+            _ => return None,
+        }
+        chosen |= matches!(word.as_str(), "--seed" | "--seeds" | "--hours");
+    }
+    chosen.then_some(found)
+}
+
+fn main() -> ExitCode {
+    let Some(arguments) = parse() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match arguments.seed {
+        Some(seed) => replay(seed, arguments.trace),
+        None => hunt(&arguments),
+    }
+}
+
+fn hunt(arguments: &Arguments) -> ExitCode {
+    let begun = Instant::now();
+    let (mut runs, mut events) = (0u64, 0u64);
+    let mut totals = (0, 0, 0);
+    let mut kinds = BTreeMap::new();
+    while runs < arguments.seeds && begun.elapsed() < arguments.limit {
+        let seed = arguments.from.wrapping_add(runs);
+        let outcome = run(seed, false);
+        runs += 1;
+        events += outcome.stats.events;
+        totals.0 += outcome.stats.acknowledged;
+        totals.1 += outcome.stats.resyncs;
+        totals.2 += outcome.stats.serves;
+        match outcome.violation {
+            Some(violation) if arguments.all => {
+                let kind = kinds.entry(violation.oracle).or_insert((0, seed));
+                kind.0 += 1;
+            }
+            Some(_) => {
+                println!("{runs} seeds, then:");
+                return replay(seed, true);
+            }
+            None => {}
+        }
+    }
+    for (oracle, (count, seed)) in &kinds {
+        println!("{count:>6} {oracle}, first at seed {seed}");
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{runs} seeds from {}, {} findings, in {seconds:.0} s ({:.0} a second, {events} \
+         events, {} answers, {} resyncs, {} promotions)",
+        arguments.from,
+        kinds.values().map(|(count, _)| count).sum::<u64>(),
+        runs as f64 / seconds,
+        totals.0,
+        totals.1,
+        totals.2,
+    );
+    if kinds.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Shows a seed: what is found, with the fewest faults, and the trace.
+fn replay(seed: u64, trace: bool) -> ExitCode {
+    let options = Options::from_seed(seed);
+    let schedule = Schedule::draw(seed, &options);
+    let first = run_with(seed, options.clone(), schedule.clone(), false);
+    let Some(violation) = &first.violation else {
+        if trace {
+            run(seed, true).trace.iter().for_each(|l| println!("{l}"));
+        }
+        println!("seed {seed}: nothing found, {:?}", first.stats);
+        return ExitCode::SUCCESS;
+    };
+    let fewer = shrink(seed, &options, &schedule, violation.oracle);
+    let last = run_with(seed, options.clone(), fewer.clone(), true);
+    if trace {
+        last.trace.iter().for_each(|l| println!("{l}"));
+    }
+    println!("\n{options:?}\nfaults that are enough:");
+    for (at, fault) in &fewer.0 {
+        println!("  {:>10.3} {fault:?}", *at as f64 / 1000.0);
+    }
+    if let Some(found) = &last.violation {
+        println!("\nwith these: {found}");
+    }
+    println!("\nseed {seed} fails: {violation}\nreplay it: tests/simulate --seed {seed} --trace");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,216 @@
+//! I1: acknowledged changes survive. For each node a history of what its replica may hold is kept:
+//! of each register all values it was given, and from which on an answer obliges the node. When a
+//! node begins to serve, its tree must lie within. After a power cut of everybody who held them,
+//! only what was synced is owed.
+
+use super::super::change::{Change, Reg, Value};
+use super::super::world::World;
+use super::{Violation, violation};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One register's values, oldest first, each with the change that gave it.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    values: Vec<(Value, u64)>,
+    /// Those before it may not come back: it was acknowledged.
+    acked: usize,
+    /// The same for what was synced.
+    synced: usize,
+}
+
+#[derive(Clone, Default)]
+struct History {
+    regs: BTreeMap<Reg, Past>,
+    /// The page cache was lost since this history was begun or taken over.
+    was_cut: bool,
+    /// What the node holds is this history's.
+    is_current: bool,
+}
+
+#[derive(Default)]
+pub struct Acked {
+    histories: [History; 2],
+    /// Registers of changes not yet answered; of syncs those on disk afterwards, with the place.
+    open: BTreeMap<u64, Vec<(Reg, usize)>>,
+    has_begun: bool,
+    /// Changes that have more than one register: all of them or none.
+    whole: BTreeMap<u64, Vec<Reg>>,
+}
+
+impl Acked {
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    pub fn is_current(&self, n: usize) -> bool {
+        self.histories[n].is_current
+    }
+
+    /// A change was applied on the serving node: new value, register, old value.
+    pub fn issue(&mut self, n: usize, id: u64, sets: Vec<(Value, Reg, Value)>, both: bool) {
+        let regs: Vec<_> = sets.iter().map(|(_, reg, _)| (reg.clone(), 0)).collect();
+        if regs
+            .iter()
+            .filter(|(r, _)| matches!(r, Reg::Entry(..)))
+            .count()
+            > 1
+        {
+            let entries = regs.iter().map(|(reg, _)| reg.clone());
+            self.whole.insert(id, entries.collect());
+        }
+        self.open.insert(id, regs);
+        for side in [n, 1 - n] {
+            if side != n && !(both && self.histories[side].is_current) {
+                continue;
+            }
+            for (value, reg, old) in &sets {
+                let past = self.histories[side].regs.entry(reg.clone()).or_default();
+                if past.values.is_empty() {
+                    past.values.push((*old, 0));
+                }
+                past.values.push((*value, id));
+            }
+        }
+    }
+
+    /// A sync begins: what was applied before is on the disk when it is answered.
+    pub fn begin_sync(&mut self, n: usize, id: u64, change: &Change) {
+        let regs = self.histories[n]
+            .regs
+            .iter()
+            .filter(|(reg, _)| match change {
+                Change::Fsync { uid } => reg.uid() == *uid && !matches!(reg, Reg::Entry(..)),
+                _ => true,
+            });
+        let regs = regs.map(|(reg, past)| (reg.clone(), past.values.last().map_or(0, |v| v.1)));
+        let regs = regs.map(|(reg, id)| (reg, id as usize));
+        self.open.insert(id, regs.collect());
+    }
+
+    pub fn failed(&mut self, id: u64) {
+        self.open.remove(&id);
+    }
+
+    pub fn acknowledge(&mut self, n: usize, id: u64, alone: bool, sync: bool) {
+        let Some(regs) = self.open.remove(&id) else {
+            return;
+        };
+        for side in [n, 1 - n] {
+            if side != n && (alone || !self.histories[side].is_current) {
+                continue;
+            }
+            for (reg, upto) in &regs {
+                let Some(past) = self.histories[side].regs.get_mut(reg) else {
+                    continue;
+                };
+                let wanted = if sync { *upto as u64 } else { id };
+                let Some(at) = past.values.iter().rposition(|(_, by)| *by == wanted) else {
+                    continue;
+                };
+                if sync {
+                    past.synced = past.synced.max(at);
+                }
+                past.acked = past.acked.max(at);
+            }
+        }
+    }
+
+    pub fn cut(&mut self, n: usize) {
+        self.histories[n].was_cut = true;
+    }
+
+    /// The target has all that the source has.
+    pub fn grown(&mut self, source: usize, target: usize) {
+        self.histories[target] = self.histories[source].clone();
+        self.histories[target].was_cut = false;
+        self.histories[target].is_current = true;
+    }
+
+    /// The replica of the peer is not good any more: it owes nothing.
+    pub fn left_behind(&mut self, n: usize) {
+        self.histories[n].is_current = false;
+    }
+
+    /// A node serves from what it holds now; what it does not hold is undone.
+    pub fn serves(&mut self, n: usize, now: &BTreeMap<Reg, Value>, forced: bool) {
+        self.has_begun = true;
+        let history = &mut self.histories[n];
+        history.was_cut = false;
+        history.is_current = true;
+        if forced {
+            history.regs.clear();
+        }
+        let mut known: BTreeSet<Reg> = history.regs.keys().cloned().collect();
+        known.extend(now.keys().cloned());
+        for reg in known {
+            if !now.contains_key(&Reg::Mode(reg.uid())) {
+                // Without a name; a power cut may bring it back as it was.
+                continue;
+            }
+            let value = now.get(&reg).copied().flatten();
+            let past = history.regs.entry(reg).or_default();
+            let at = past.values.iter().rposition(|(v, _)| *v == value);
+            match at {
+                Some(at) => past.values.truncate(at + 1),
+                None => past.values.push((value, 0)),
+            }
+            past.acked = past.values.len() - 1;
+            past.synced = past.synced.min(past.acked);
+        }
+    }
+
+    /// Where a value stands in a node's history: the latest place.
+    pub fn place(&self, n: usize, reg: &Reg, value: Value) -> Option<usize> {
+        let past = self.histories[n].regs.get(reg)?;
+        past.values.iter().rposition(|(v, _)| *v == value)
+    }
+}
+
+/// A node begins to serve, unforced.
+pub(super) fn judge(world: &World, n: usize) -> Result<(), Violation> {
+    let checks = &world.checks.acked;
+    let history = &checks.histories[n];
+    let record = world.nodes[n].record.read();
+    let alone = record.set_size() == 1;
+    let other_cut = checks.histories[1 - n].was_cut || !checks.histories[1 - n].is_current;
+    let waited = world.options.after_power_loss.is_some();
+    let only_synced = history.was_cut && (alone || other_cut || waited);
+    let tree = world.nodes[n].tree();
+    let registers = tree.registers();
+    for (reg, past) in &history.regs {
+        if !registers.contains_key(&Reg::Mode(reg.uid())) {
+            // Not to be reached: a name above it says whether it should be.
+            continue;
+        }
+        let floor = if only_synced { past.synced } else { past.acked };
+        let value = registers.get(reg).copied().flatten();
+        let allowed = &past.values[floor.min(past.values.len())..];
+        if !allowed.iter().any(|(v, _)| *v == value) {
+            return violation(
+                "I1 acknowledged changes survive",
+                format!(
+                    "{} begins to serve with {reg:?} = {value:?}; acknowledged{}: {:?} and later \
+                     {:?}",
+                    super::super::node::NAMES[n],
+                    if only_synced { " and synced" } else { "" },
+                    allowed.first(),
+                    allowed.get(1..).unwrap_or_default(),
+                ),
+            );
+        }
+    }
+    for (reg, value) in &registers {
+        let known = history.regs.contains_key(reg);
+        let initial = matches!(reg, Reg::Mode(_) | Reg::Size(_));
+        if !known && !initial && value.is_some() {
+            return violation(
+                "I1 nothing comes from nowhere",
+                format!(
+                    "{} begins to serve with {reg:?} = {value:?}, which nobody did",
+                    super::super::node::NAMES[n]
+                ),
+            );
+        }
+    }
+    Ok(())
+}

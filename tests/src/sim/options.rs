@@ -1,0 +1,125 @@
+//! How a run is set up: what the seed decides before anything happens, and which rules are off.
+
+use super::Time;
+use crate::rng::Rng;
+use std::time::Duration;
+use tandem_repl::logic::dirty;
+use tandem_repl::logic::member::{Isolation, MemberConfig};
+use tandem_repl::logic::{resync, rules};
+
+/// Every rule that can be taken away for a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub member: rules::Rules,
+    pub dirty: dirty::Rules,
+    pub resync: resync::Rules,
+    /// A mark is durable before what it covers is applied.
+    pub mark_first: bool,
+    /// A checkpoint's generation begins when no operation is between its mark and its local end.
+    pub generation_waits: bool,
+    /// The same for the marks of a resync: no copy of what has an operation not yet applied.
+    pub no_half_done: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            member: rules::Rules::default(),
+            dirty: dirty::Rules::default(),
+            resync: resync::Rules::default(),
+            mark_first: true,
+            generation_waits: true,
+            no_half_done: true,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub rules: Rules,
+    pub witness: bool,
+    pub isolation: Isolation,
+    pub after_power_loss: Option<Duration>,
+    pub stall_limit: Duration,
+    pub lease: Duration,
+    /// Microseconds on the wire, at least and at most.
+    pub delay: (Time, Time),
+    pub clients: usize,
+    /// Pause of a client between two changes, at most.
+    pub think: Time,
+    /// When faults begin and stop.
+    pub faults: (Time, Time),
+    /// How many.
+    pub fault_count: u64,
+    /// Time to come together after the faults.
+    pub calm: Time,
+    /// Each clock runs faster by so many ten-thousandths.
+    pub pace: [u64; 2],
+    pub limits: dirty::Limits,
+    /// An operator gives orders of his own now and then.
+    pub operator: bool,
+}
+
+impl Options {
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5eed);
+        let witness = rng.chance(60);
+        let isolation = *rng.pick(&[Isolation::Wait, Isolation::Wait, Isolation::Alone]);
+        let after_power_loss = match rng.below(3) {
+            0 => None,
+            _ if witness => Some(Duration::from_secs(1 + rng.below(8))),
+            _ => None,
+        };
+        let slow = rng.chance(20);
+        let small = rng.chance(50);
+        let limits = dirty::Limits {
+            hot: 4 << 20,
+            warm: if small { 0 } else { 64 << 20 },
+            files: if small { 4 } else { 64 },
+            dirs: if small { 2 } else { 16 },
+            names: if small { 6 } else { 64 },
+            chunks: 64,
+            names_each: if small { 2 } else { 6 },
+            files_each: if small { 2 } else { 6 },
+            small_files_each: 2,
+        };
+        let end = 4_000_000 + rng.below(16_000_000);
+        Self {
+            rules: Rules::default(),
+            witness,
+            isolation,
+            after_power_loss,
+            stall_limit: Duration::from_secs(3),
+            lease: Duration::from_millis(2000),
+            delay: if slow { (2000, 40_000) } else { (50, 1000) },
+            clients: 1 + rng.index(4),
+            think: *rng.pick(&[40_000, 200_000, 600_000]),
+            faults: (3_000_000, end),
+            fault_count: 1 + rng.below(12),
+            calm: 40_000_000,
+            pace: [0, rng.below(2)],
+            limits,
+            operator: rng.chance(20),
+        }
+    }
+
+    /// Whether two nodes may serve apart without anybody having been told to.
+    pub fn may_split(&self) -> bool {
+        !self.witness && self.isolation != Isolation::Wait
+    }
+
+    pub fn member(&self, n: usize) -> MemberConfig {
+        let names = super::node::NAMES;
+        MemberConfig {
+            local: names[n].into(),
+            peer: names[1 - n].into(),
+            stall_limit: self.stall_limit,
+            lease: self.lease,
+            witness: self.witness,
+            isolation: self.isolation,
+            after_power_loss: self.after_power_loss,
+            by_hand: false,
+            rules: self.rules.member,
+        }
+    }
+}
