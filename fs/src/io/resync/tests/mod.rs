@@ -128,13 +128,15 @@ impl Pair {
     /// What was parked is removed in the background.
     fn wait_for_sweep(&self) {
         let own = self.target().join(".tandem");
-        let swept = || {
-            let entries = std::fs::read_dir(&own).into_iter().flatten();
+        let busy = || {
+            let Ok(entries) = std::fs::read_dir(&own) else {
+                return false;
+            };
             let mut names = entries.map(|e| e.unwrap().file_name());
             names.any(|n| n.to_string_lossy().starts_with("swept-"))
         };
         for _ in 0..1000 {
-            if !swept() {
+            if !busy() {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
