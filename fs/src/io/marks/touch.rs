@@ -40,9 +40,12 @@ impl Marks {
             return Ok(());
         }
         let cover = match *op {
-            Op::Make { parent, name, .. }
-            | Op::Link { parent, name, .. }
-            | Op::Unlink { parent, name } => {
+            // With the name it has, by which the peer will find it.
+            Op::Link { id, parent, name } => {
+                let file = self.file(volume, id, Change::Meta);
+                both(self.entry(volume, parent, name), file)
+            }
+            Op::Make { parent, name, .. } | Op::Unlink { parent, name } => {
                 both(self.entry(volume, parent, name), self.leaving(volume, op))
             }
             Op::Rmdir { parent, name } => self.entry(volume, parent, name),

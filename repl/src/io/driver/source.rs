@@ -3,7 +3,7 @@
 
 use super::{Event, Shared};
 use crate::ids::Id128;
-use crate::logic::dirty::{Generation, Marks};
+use crate::logic::dirty::{Births, Generation, Marks};
 use crate::logic::member::{Input, ResyncEvent, ResyncOrder};
 use crate::logic::resync::messages::{Aside, Reply, Request};
 use crate::logic::resync::progress::Progress;
@@ -374,6 +374,11 @@ impl Feed for Passes<'_> {
             }
         };
         Ok(marks)
+    }
+
+    fn births(&self) -> Vec<Births> {
+        // Of all times, whatever marks the session began with.
+        self.work.shared.tree.marks(None).births
     }
 
     async fn permit(&self, bytes: u64) -> Result<(), Stop> {

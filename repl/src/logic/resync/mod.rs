@@ -32,7 +32,7 @@ mod tests;
 pub const MAX_LISTED: usize = 512;
 
 use crate::ids::{DirId, Id128, Key, Uid};
-use crate::logic::dirty::Marks;
+use crate::logic::dirty::{Births, Marks};
 use messages::{Aside, Attrs, Hash, Kind, Reply, Request};
 use progress::Progress;
 use std::future::Future;
@@ -152,8 +152,7 @@ pub trait Pipe {
 pub enum Since {
     /// A session begins: all marks, with this node's own of all times. If a pass that was
     /// [complete](PassReport::complete) ended in an earlier session of the same boot of the target,
-    /// those since it began will do, but with the births of all times: a file may have been renamed
-    /// before that pass met it.
+    /// those since it began will do.
     Start { boot: Id128 },
     /// Since the last call.
     Last,
@@ -193,6 +192,12 @@ pub trait Feed {
     /// Begins a new generation of marks and returns those before it. Waits until no operation that
     /// they cover is half done.
     fn next_marks(&self, since: Since) -> impl Future<Output = Result<Marks, Stop>>;
+    /// Births of all times since the replicas were equal; asked once, after the first marks. The
+    /// births of the marks alone will do if those are marks of all times: a file may have been
+    /// renamed before an earlier pass met it.
+    fn births(&self) -> Vec<Births> {
+        Vec::new()
+    }
     /// About so many bytes will be read, or sent. Waits while that would disturb the application,
     /// or while the resync is paused.
     fn permit(&self, bytes: u64) -> impl Future<Output = Result<(), Stop>>;

@@ -168,6 +168,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             let marks = self.feed.next_marks(since).await?;
             let everything = marks.everything;
             self.begin_plan(marks);
+            if since != Since::Last {
+                self.plan.add_births(&self.feed.births());
+            }
             if since != Since::Last && self.order.peer_marks && self.order.rules.union_of_marks {
                 self.take_peer_marks().await?;
             }

@@ -100,7 +100,11 @@ impl Plan {
 
     pub(super) fn set_births(&mut self, births: Vec<Births>) {
         self.births = births;
-        for born in &self.born {
+        self.add_births(&self.born.clone());
+    }
+
+    pub(super) fn add_births(&mut self, births: &[Births]) {
+        for born in births {
             let same = self.births.iter_mut().find(|b| b.origin == born.origin);
             match same {
                 Some(same) => same.from = same.from.min(born.from),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::ids::Id128;
 use crate::limits::MAX_BODY;
-use crate::logic::dirty::Marks;
+use crate::logic::dirty::{Births, Marks};
 use crate::wire::{FrameHeader, HEADER, Message, encode_reply, encode_request};
 use app::App;
 use std::cell::{Cell, RefCell};
@@ -192,12 +192,13 @@ impl Feed for World {
         };
         let (done, of) = self.done.get();
         let from = if of == boot { done } else { 0 };
-        let births = gens.iter().map(|marks| Marks {
-            births: marks.births.clone(),
-            ..Marks::default()
-        });
-        let births = births.fold(Marks::default(), joined);
-        Ok(gens[from..].iter().cloned().fold(births, joined))
+        Ok(gens[from..].iter().cloned().fold(Marks::default(), joined))
+    }
+
+    fn births(&self) -> Vec<Births> {
+        let gens = self.gens.borrow();
+        let births = gens.iter().flat_map(|marks| marks.births.iter().copied());
+        births.collect()
     }
 
     async fn permit(&self, _bytes: u64) -> Result<(), Stop> {
