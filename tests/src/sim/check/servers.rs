@@ -18,9 +18,9 @@ pub struct Servers {
 
 pub(super) fn judge_ack(world: &mut World, ack: &Held) -> Result<(), Violation> {
     let n = ack.node;
-    // A sync begun alone ends when this node's disk does, whatever became of the node.
-    let late = ack.alone && ack.sync;
-    if let Some(epoch) = world.nodes[n].record.read().epoch.filter(|_| !late) {
+    // A sync ends when this node's disk has done it, whatever became of the node meanwhile; it
+    // belongs to the epoch in which it was sent.
+    if let Some(epoch) = world.nodes[n].record.read().epoch.filter(|_| !ack.sync) {
         let servers = &mut world.checks.servers;
         let first = *servers.acknowledged.entry(epoch.id).or_insert(n);
         if first != n {
