@@ -54,6 +54,10 @@ pub struct ModuleConfig {
     pub stall_limit: Duration,
     /// Bytes that may be touched between two checkpoints, and so be compared after a crash.
     pub hot_limit: u64,
+    /// Bytes kept aside at most before they are overwritten.
+    pub aside_limit: u64,
+    /// Time between two background verifications; `None`: none.
+    pub scrub: Option<Duration>,
     /// Whether character and block devices may be made in the directories.
     pub devices: bool,
     /// Hash of everything that must be equal on both nodes.

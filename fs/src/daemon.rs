@@ -8,6 +8,8 @@ use crate::io::fuse::Adapter;
 use crate::io::lasting;
 use crate::io::marks::{Marks, Opening};
 use crate::io::mount::{self, MountError, Mounted};
+use crate::io::resync::aside;
+use crate::io::resync::tidy_at_start;
 use crate::io::scrub;
 use crate::io::service::{Service, Volume};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tandem_repl::control::{
-    Counters, DirectoryStatus, Refusal, Request, ResyncStatus, State, Status,
+    Answer, Counters, DirectoryStatus, Divergence, Refusal, Request, ResyncStatus, State, Status,
 };
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
@@ -29,6 +31,8 @@ use thiserror::Error;
 
 /// Open files the daemon may need: one per file that applications hold open, and its caches.
 const OPEN_FILES: u64 = 1 << 20;
+/// Files kept aside that are listed at once.
+const MAX_ASIDE: usize = 2000;
 /// How long after a change a file's times are sent to the peer.
 const TIMES_DELAY: Duration = Duration::from_millis(100);
 
@@ -104,6 +108,7 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         Arc::new(Volume::new(id, backing, directory.direct.clone()))
     });
     let volumes: Vec<_> = volumes.collect();
+    volumes.iter().for_each(tidy_at_start);
     let opening = Opening {
         state_dir: &state,
         boot: boot_id(),
@@ -112,7 +117,11 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         origin: lasting::origin(),
     };
     let marks = Marks::open(&opening, &volumes)?;
-    let service = Service::new(volumes, marks, (config.ack, config.devices));
+    let service = Service::new(
+        volumes,
+        marks,
+        (config.ack, config.devices, config.aside_limit),
+    );
     let service = Arc::new(service.map_err(DaemonError::Thread)?);
     let (driver, exit) = start_driver(&config, &service, (store, record))?;
     service.set_driver(driver.clone());
@@ -127,6 +136,13 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         mounted.push(mount);
     }
     send_times_in_background(&service)?;
+    if let Some(interval) = config.scrub {
+        scrub::in_background(&service, &driver, interval).map_err(DaemonError::Thread)?;
+    }
+    let failing = driver.clone();
+    service
+        .marks
+        .on_failure(move |why| failing.local_failed(&why));
     let daemon = Arc::new(Daemon {
         config,
         driver,
@@ -228,7 +244,7 @@ fn wait_for_end(daemon: &Daemon, exit: &Receiver<()>, signals: &Signals) {
 impl Daemon {
     pub(crate) fn command(&self, request: &Request) -> Result<(), Refusal> {
         match request {
-            Request::Status => Ok(()),
+            Request::Status | Request::Divergence(_) => Ok(()),
             Request::Prim { force } => self.driver.command(Command::Prim { force: *force }),
             Request::Second => self.driver.command(Command::Second),
             Request::Stop => self.driver.command(Command::Stop),
@@ -237,8 +253,41 @@ impl Daemon {
                 everything: *everything,
             }),
             Request::Verify => scrub::ask(&self.service, &self.driver),
-            Request::Divergence(_) => Ok(()),
         }
+    }
+
+    /// What was kept aside on this node.
+    pub(crate) fn divergence(&self, what: &Divergence) -> Answer {
+        let mut all = Vec::new();
+        let several = self.service.volumes.len() > 1;
+        for (n, volume) in self.service.volumes.iter().enumerate() {
+            let done = match what {
+                Divergence::List => aside::list(volume).map(|files| all.extend(files)),
+                Divergence::Discard => aside::discard(volume),
+                Divergence::Export { to } => {
+                    let mut to = PathBuf::from(to);
+                    if n == 0 && to.exists() {
+                        return Answer::Refused(Refusal::new(
+                            "exists",
+                            format!("{} exists", to.display()),
+                            "name a directory that does not exist yet",
+                        ));
+                    }
+                    if several {
+                        to.push(n.to_string());
+                    }
+                    std::fs::create_dir_all(&to).and_then(|()| aside::export(volume, &to))
+                }
+            };
+            if let Err(e) = done {
+                let path = volume.backing.path.display();
+                let reason = format!("{path}: what is kept aside: {e}");
+                return Answer::Refused(Refusal::new("aside", reason, "see the daemon's log"));
+            }
+        }
+        // An answer is one line of bounded length.
+        all.truncate(MAX_ASIDE);
+        Answer::Divergence(all)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -277,7 +326,7 @@ impl Daemon {
                 ..driver.counters
             },
             why: driver.why,
-            marks: Default::default(),
+            marks: self.service.marks.status(),
             resync: self.driver.resync().map(resync_status),
             verify: self.service.verify.status(),
         }

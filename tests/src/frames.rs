@@ -84,6 +84,17 @@ pub fn parts() -> impl Strategy<Value = Parts> {
 }
 
 impl Parts {
+    fn questions(&self, id: FileId, offset: u64) -> [Op<'static>; 2] {
+        let what = [
+            Checked::Data { offset, len: 4096 },
+            Checked::Attrs { times: self.flag },
+            Checked::Names,
+        ][self.words[3] as usize % 3];
+        let hash = [self.words[3] as u8; 16];
+        let len = 4096;
+        [Op::Check { id, what, hash }, Op::Fetch { id, offset, len }]
+    }
+
     /// One operation of every kind, and every kind of file.
     pub fn ops(&self) -> Vec<Op<'_>> {
         let [id, parent] = self.ids.map(FileId);
@@ -164,21 +175,8 @@ impl Parts {
                 data_only: self.flag,
             },
             Op::SyncAll,
-            Op::Check {
-                id,
-                what: [
-                    Checked::Data { offset, len: 4096 },
-                    Checked::Attrs { times: self.flag },
-                    Checked::Names,
-                ][self.words[3] as usize % 3],
-                hash: [self.words[3] as u8; 16],
-            },
-            Op::Fetch {
-                id,
-                offset,
-                len: 4096,
-            },
         ];
+        ops.extend(self.questions(id, offset));
         ops.extend(kinds.map(|kind| Op::Make {
             id,
             uid: Uid {

@@ -13,7 +13,8 @@ use crate::exit::Exit;
 pub(crate) fn run(dirs: &Dirs, args: &ActionArgs, everything: bool, wait: bool) -> Result<Exit> {
     let module = choose_module(&module_names(dirs)?, args.module.as_deref())?;
     let now = ask(dirs, &module, &Request::Status, args.timeout)?;
-    let serves = matches!(&now, Answer::Status(s) if matches!(s.state, State::Alone | State::Prim));
+    let serves = matches!(&now, Answer::Status(s)
+        if matches!(s.state, State::Alone | State::Prim) && !is_diverged(s));
     if !serves || everything {
         let answer = ask(dirs, &module, &Request::Resync { everything }, args.timeout)?;
         if let Answer::Refused(refusal) = answer {
@@ -26,6 +27,12 @@ pub(crate) fn run(dirs: &Dirs, args: &ActionArgs, everything: bool, wait: bool) 
     } else {
         Ok(Exit::Done)
     }
+}
+
+/// Both nodes served apart: the one that is told gives way.
+fn is_diverged(status: &Status) -> bool {
+    let mut reasons = status.why.iter().chain(&status.reason);
+    reasons.any(|reason| reason.code == "diverged")
 }
 
 fn step(now: &Status) -> Step {

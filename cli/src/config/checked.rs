@@ -11,6 +11,11 @@ use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
 use super::units::{show_duration, show_size};
 
 pub(crate) const DEFAULT_PORT: u16 = 7400;
+/// Room for what is kept aside.
+const DEFAULT_ASIDE_LIMIT: u64 = 10 << 30;
+/// A week, as others do.
+const DEFAULT_SCRUB: Duration = Duration::from_secs(7 * 24 * 3600);
+const SHORTEST_SCRUB: Duration = Duration::from_secs(60);
 const DEFAULT_STALL_LIMIT: Duration = Duration::from_secs(3);
 /// Below half a second, an ordinary pause of disk or network would look like a dead peer.
 const SHORTEST_STALL: Duration = Duration::from_millis(500);
@@ -58,6 +63,8 @@ pub(crate) struct Module {
     pub(crate) ack: Ack,
     pub(crate) stall_limit: Duration,
     pub(crate) hot_limit: u64,
+    pub(crate) aside_limit: u64,
+    pub(crate) scrub: Option<Duration>,
     pub(crate) devices: bool,
 }
 
@@ -195,6 +202,21 @@ pub(crate) fn module(
         note(problems, &limit.place, fault);
         limit.value
     });
+    let aside_limit = raw
+        .aside_limit
+        .map_or(DEFAULT_ASIDE_LIMIT, |limit| limit.value);
+    let scrub = match raw.scrub {
+        None => Some(DEFAULT_SCRUB),
+        Some(chosen) => {
+            let short = chosen.value.filter(|time| *time < SHORTEST_SCRUB);
+            let fault = short.map(|time| {
+                let [found, shortest] = [time, SHORTEST_SCRUB].map(show_duration);
+                format!("found scrub {found}, expected at least {shortest}, or \"off\"")
+            });
+            note(problems, &chosen.place, fault);
+            chosen.value
+        }
+    };
     let ack = match raw.ack.map(|ack| ack.value) {
         Some("durable") => Ack::Durable,
         _ => Ack::Written,
@@ -213,6 +235,8 @@ pub(crate) fn module(
         ack,
         stall_limit,
         hot_limit,
+        aside_limit,
+        scrub,
         devices,
     })
 }

@@ -297,6 +297,8 @@ impl Config {
             ack: module.ack,
             stall_limit: module.stall_limit,
             hot_limit: module.hot_limit,
+            aside_limit: module.aside_limit,
+            scrub: module.scrub,
             devices: module.devices,
             digest: digest::digest(&self.cluster, module),
             state_dir: self.dirs.state.join(name),

@@ -29,6 +29,9 @@ pub(crate) struct RawModule {
     pub(crate) ack: Option<At<&'static str>>,
     pub(crate) stall_limit: Option<At<Duration>>,
     pub(crate) hot_limit: Option<At<u64>>,
+    pub(crate) aside_limit: Option<At<u64>>,
+    /// Nothing: off.
+    pub(crate) scrub: Option<At<Option<Duration>>>,
     pub(crate) devices: Option<At<bool>>,
 }
 
@@ -98,6 +101,8 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         "ack",
         "stall_limit",
         "hot_limit",
+        "aside_limit",
+        "scrub",
         "devices",
     ];
     let keys = reader.keys(&tree, &known)?;
@@ -134,6 +139,8 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         .optional("stall_limit")
         .and_then(|t| duration(reader, t));
     let hot_limit = keys.optional("hot_limit").and_then(|t| size(reader, t));
+    let aside_limit = keys.optional("aside_limit").and_then(|t| size(reader, t));
+    let scrub = keys.optional("scrub").and_then(|t| scrub(reader, t));
     let devices = keys
         .optional("devices")
         .and_then(|t| reader.value(t, "true or false"));
@@ -145,6 +152,8 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         ack,
         stall_limit,
         hot_limit,
+        aside_limit,
+        scrub,
         devices,
     })
 }
@@ -192,6 +201,15 @@ fn directory<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<RawDirector
         path,
         direct: direct.unwrap_or_default(),
     })
+}
+
+/// A time between two, or `"off"`.
+fn scrub<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Option<Duration>>> {
+    let text: At<String> = reader.value(tree, DURATION_FORM)?;
+    if text.value == "off" {
+        return Some(text.map(|_| None));
+    }
+    duration(reader, tree).map(|time| time.map(Some))
 }
 
 fn duration<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Duration>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) const DURATION_FORM: &str =
     "a number with its unit, such as \"500ms\", \"3s\" or \"2m\"";
 
-/// Reads `500ms`, `3s`, `2m` or `1h`.
+/// Reads `500ms`, `3s`, `2m`, `1h` or `7d`.
 ///
 /// # Errors
 /// What is expected instead, ready for a message.
@@ -21,6 +21,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(expected()),
     };
     number
@@ -32,7 +33,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Writes a duration in the largest unit that needs no fraction; [`parse_duration`] reads it back.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
-    for (unit_ms, unit) in [(3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+    for (unit_ms, unit) in [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ] {
         if ms != 0 && ms.is_multiple_of(unit_ms) {
             return format!("{}{unit}", ms / unit_ms);
         }

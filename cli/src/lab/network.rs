@@ -89,6 +89,9 @@ pub(crate) fn connect(hub: &Init, node: &NodeState, init: &Init, mtu: u32) -> Re
         }
         let peer = LinkUnspec::new_with_name(INTERFACE)
             .mtu(mtu)
+            // As a network card keeps its address when the node starts again: the others would
+            // not find it for half a minute.
+            .address([0x02, 0x54, 0x4e, 0, 0, node.number].to_vec())
             .setns_by_fd(inside.0.as_raw_fd());
         let cable = LinkVeth::new(port, INTERFACE).mtu(mtu);
         let cable = cable.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));

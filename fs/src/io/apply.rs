@@ -329,14 +329,19 @@ fn mark_made(
     Ok((handle, sys::fstat(fd)?, Some(file)))
 }
 
-/// Makes the entry with the identity the thread has; a regular file is returned open.
+/// Makes the entry with the identity the thread has; files and directories are returned open.
 fn make_entry(dir: RawFd, name: &CStr, kind: Kind<'_>, mode: u32) -> io::Result<Option<OwnedFd>> {
     match kind {
         Kind::File => {
             let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
             return sys::openat(dir, name, flags, mode).map(Some);
         }
-        Kind::Directory => sys::mkdirat(dir, name, mode)?,
+        Kind::Directory => {
+            sys::mkdirat(dir, name, mode)?;
+            // Something will be made in it.
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            return Ok(sys::openat(dir, name, flags, 0).ok());
+        }
         Kind::Symlink(target) => sys::symlinkat(&cstring(target)?, dir, name)?,
         Kind::Node { format, rdev } => {
             sys::mknodat(dir, name, (format & libc::S_IFMT) | mode, rdev)?;

@@ -107,6 +107,7 @@ fn respond(daemon: &Daemon, line: &[u8]) -> Answer {
     }
     match envelope.request {
         Request::Status => Answer::Status(Box::new(daemon.status())),
+        Request::Divergence(what) => daemon.divergence(&what),
         request => match daemon.command(&request) {
             Ok(()) => Answer::Done(Box::new(daemon.status())),
             Err(refusal) => Answer::Refused(refusal),

@@ -129,10 +129,11 @@ impl Filesystem for Adapter {
             cred: self.writer(req, ino, clears && req.uid() != 0),
         };
         let ttl = self.service.ttl();
+        let volume = self.volume.clone();
         let finish = move |result: Result<Done, i32>| match result {
             Ok(Done {
                 stat: Some(stat), ..
-            }) => reply.attr(&ttl, &attr(id(ino), &stat)),
+            }) => reply.attr(&ttl, &attr(id(ino), &volume.shown(id(ino), stat))),
             Ok(_) => reply.error(Errno::EIO),
             Err(errno) => reply.error(to_fuse(errno)),
         };

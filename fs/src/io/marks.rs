@@ -14,7 +14,10 @@ use super::lasting::Found;
 use super::service::Volume;
 use place::{Finder, identify};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+use tandem_repl::control::MarksStatus;
 use tandem_repl::ids::{Id128, Uid};
 use tandem_repl::io::journal::{Journal, JournalError};
 use tandem_repl::logic::dirty::{self, Cover, Generation, Limits, Map, Pressure, Rules};
@@ -33,6 +36,16 @@ pub(crate) struct Marks {
     on_failure: OnceLock<OnFailure>,
     /// Marking is turned off.
     off: bool,
+    waits: Waits,
+}
+
+/// What marking cost since the last checkpoint.
+#[derive(Default)]
+struct Waits {
+    flushes: AtomicU64,
+    /// Operations that waited for one, and how long, microseconds.
+    operations: AtomicU64,
+    time: AtomicU64,
 }
 
 #[derive(Default)]
@@ -87,6 +100,7 @@ impl Marks {
             flushed: Condvar::new(),
             on_failure: OnceLock::new(),
             off,
+            waits: Waits::default(),
         };
         marks.rewrite(&mut marks.journal(), |_| {})?;
         Ok(marks)
@@ -126,6 +140,15 @@ impl Marks {
         let Cover::Needs(seq) = cover else {
             return Ok(());
         };
+        let began = Instant::now();
+        let result = self.wait_for(seq);
+        let time = began.elapsed().as_micros() as u64;
+        self.waits.operations.fetch_add(1, Ordering::Relaxed);
+        self.waits.time.fetch_add(time, Ordering::Relaxed);
+        result
+    }
+
+    fn wait_for(&self, seq: u64) -> Result<(), i32> {
         let mut flush = self.flush();
         loop {
             if flush.durable >= seq {
@@ -153,6 +176,7 @@ impl Marks {
     fn write_pending(&self) -> Result<u64, JournalError> {
         let mut journal = self.journal();
         let (records, seq) = self.map().take_pending();
+        self.waits.flushes.fetch_add(1, Ordering::Relaxed);
         match journal.append(&records) {
             Ok(()) => {
                 self.map().flushed(seq);
@@ -251,6 +275,13 @@ impl Marks {
         if self.off {
             return Ok(());
         }
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        tracing::debug!(
+            "marks: {} flushes, {} operations waited {} us",
+            take(&self.waits.flushes),
+            take(&self.waits.operations),
+            take(&self.waits.time)
+        );
         let written = {
             let mut journal = self.journal();
             self.rewrite(&mut journal, |map| map.drop_before(generation))
@@ -258,16 +289,15 @@ impl Marks {
         self.written(written)
     }
 
-    /// Everything may differ.
-    ///
-    /// # Errors
-    /// As of [`Self::drop_before`].
-    pub(crate) fn set_everything(&self) -> Result<(), String> {
-        let written = {
-            let mut journal = self.journal();
-            self.rewrite(&mut journal, Map::set_everything)
-        };
-        self.written(written)
+    pub(crate) fn status(&self) -> MarksStatus {
+        let map = self.map();
+        let (files, directories, everything) = map.counts();
+        MarksStatus {
+            files: files as u64,
+            directories: directories as u64,
+            hot_bytes: map.pressure().hot,
+            everything,
+        }
     }
 
     pub(crate) fn pressure(&self) -> Pressure {

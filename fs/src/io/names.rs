@@ -41,7 +41,9 @@ pub(crate) fn content_target(op: &Op<'_>) -> Option<FileId> {
         | Op::SetXattr { id, .. }
         | Op::RemoveXattr { id, .. }
         | Op::SetFlags { id, .. }
-        | Op::Fsync { id, .. } => Some(id),
+        | Op::Fsync { id, .. }
+        | Op::Check { id, .. }
+        | Op::Fetch { id, .. } => Some(id),
         _ => None,
     }
 }

@@ -34,7 +34,17 @@ impl Volume {
 
     pub(crate) fn stat(&self, id: FileId) -> io::Result<libc::stat> {
         let node = self.nodes.expect(id)?;
-        sys::fstat(self.nodes.fd(&node)?.as_raw_fd())
+        let stat = sys::fstat(self.nodes.fd(&node)?.as_raw_fd())?;
+        Ok(self.shown(id, stat))
+    }
+
+    /// Attributes as the mount shows them: the root without the directory that is hidden in it.
+    pub(crate) fn shown(&self, id: FileId, mut stat: libc::stat) -> libc::stat {
+        let hidden = || sys::fstatat(self.backing.root_fd(), c".tandem");
+        if id == FileId::ROOT && hidden().is_ok_and(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR) {
+            stat.st_nlink -= 1;
+        }
+        stat
     }
 
     pub(crate) fn mode(&self, id: FileId) -> io::Result<u32> {

@@ -92,6 +92,8 @@ pub(crate) struct Service {
     inline_syncs: AtomicUsize,
     ack: Ack,
     pub(crate) devices: bool,
+    /// Bytes kept aside at most.
+    pub(crate) aside_limit: u64,
     driver: OnceLock<Driver>,
     /// Changes answered without the peer.
     pub(crate) alone: AtomicU64,
@@ -102,7 +104,7 @@ pub(crate) struct Service {
     /// Itself, for what outlives a call.
     own: OnceLock<Weak<Self>>,
     /// Gives identities to files that were found without.
-    pub(crate) found: Found,
+    pub(crate) found: Arc<Found>,
 }
 
 impl Volume {
@@ -124,7 +126,7 @@ impl Service {
     pub(crate) fn new(
         volumes: Vec<Arc<Volume>>,
         marks: Marks,
-        (ack, devices): (Ack, bool),
+        (ack, devices, aside_limit): (Ack, bool, u64),
     ) -> io::Result<Self> {
         Ok(Self {
             volumes,
@@ -137,13 +139,14 @@ impl Service {
             inline_syncs: AtomicUsize::new(0),
             ack,
             devices,
+            aside_limit,
             driver: OnceLock::new(),
             alone: AtomicU64::new(0),
             verify: Verify::default(),
             marks,
             changes: Default::default(),
             own: OnceLock::new(),
-            found: Found::default(),
+            found: Arc::default(),
         })
     }
 

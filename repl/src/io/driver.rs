@@ -33,7 +33,7 @@ use crate::logic::record::Record;
 use crate::logic::resync::SourceTree;
 use crate::logic::resync::progress::Snapshot;
 use crate::logic::rules::Rules;
-use crate::op::Op;
+use crate::op::{DIFFERS, Op};
 use crate::wire::encode_control;
 use crate::wire::{Control, Hello, WIRE_VERSION, WIRE_VERSION_MIN};
 use bytes::Bytes;
@@ -187,6 +187,8 @@ struct Shared {
     tree: Arc<dyn Tree>,
     /// Whether operations of the peer are applied now.
     applying: AtomicBool,
+    /// A verification found differences: the follower keeps its own version of them.
+    keep_aside: AtomicBool,
     /// Requests of a resync of this node.
     desk: target::Desk,
     /// The resync from this node.
@@ -278,6 +280,7 @@ impl Driver {
             socket,
             tree,
             applying: AtomicBool::new(false),
+            keep_aside: AtomicBool::new(false),
             desk: target::Desk::default(),
             run: Mutex::default(),
             apply: Mutex::new(()),
@@ -325,7 +328,8 @@ impl Driver {
 
     /// Tells the machine that the follower's replica differs: it is to be brought up.
     pub fn peer_differs(&self) {
-        let errno = libc::EUCLEAN;
+        self.shared.keep_aside.store(true, Ordering::Relaxed);
+        let errno = DIFFERS;
         self.shared.tell(Event::Input(Input::PeerFailed { errno }));
     }
 

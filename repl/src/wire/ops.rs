@@ -122,6 +122,12 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             out.u8(u8::from(data_only));
         }
         Op::SyncAll => {}
+        Op::Check { .. } | Op::Fetch { .. } => put_question(out, op),
+    }
+}
+
+fn put_question(out: &mut Vec<u8>, op: &Op<'_>) {
+    match *op {
         Op::Check { id, what, hash } => {
             out.u64(id.0);
             put_checked(out, what);
@@ -132,6 +138,7 @@ pub(super) fn put_op(out: &mut Vec<u8>, op: &Op<'_>) {
             out.u64(offset);
             out.u32(len);
         }
+        _ => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::DATA;
 use super::machine::Machine;
-use super::postgresql::{self, Postgresql, Server};
+use super::postgresql::{self, Postgresql, Server, Sync};
 use super::promises::{Promises, files_dir};
 use super::remote::Running;
 use super::told::{Level, Told};
@@ -177,7 +177,7 @@ impl Loads {
             .clone()
             .context("PostgreSQL is not installed")?;
         let data = format!("{DATA}/pg");
-        self.server = Some(postgresql.serve(machine, &data)?);
+        self.server = Some(postgresql.serve(machine, &data, Sync::Files)?);
         postgresql.make_table(machine)?;
         for client in 0..postgresql::CLIENTS {
             let writer = self.round * postgresql::CLIENTS + client;

@@ -34,6 +34,13 @@ pub struct Status {
     pub state: String,
     pub readiness: String,
     pub reason: Option<Reason>,
+    pub peer: Peer,
+}
+
+/// What a node knows of the other one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    pub connected: bool,
 }
 
 /// Why a node is not ready.
@@ -94,8 +101,13 @@ impl Pair {
     /// The other node follows the serving one: both ready.
     pub fn follow(&self) -> Result<()> {
         let (serving, other) = (self.serving, self.other());
-        self.machines[other].tandem(&["second", MODULE])?;
-        self.becomes(other, "SECOND", RESYNC)?;
+        // Refused for now, it asks again by itself.
+        let answer = self.machines[other].tandem(&["second", MODULE]);
+        let together = self.becomes(other, "SECOND", RESYNC);
+        if let (Err(late), Err(refused)) = (&together, answer) {
+            bail!("{late:#}\n`tandem second` said: {refused:#}");
+        }
+        together?;
         self.becomes(serving, "PRIM", NOTICE)
     }
 
@@ -153,6 +165,12 @@ impl Pair {
         };
         let answered = machine.wait_until("the daemon answers", NOTICE, answers);
         answered.or_else(|late| last.context(late))
+    }
+
+    /// Waits until the nodes know of each other.
+    pub fn have_met(&self) -> Result<()> {
+        let met = || Ok(self.status(0)?.peer.connected && self.status(1)?.peer.connected);
+        self.machines[0].wait_until("both nodes have met", NOTICE, met)
     }
 
     fn slowness(&self) -> u32 {

@@ -59,7 +59,10 @@ impl Postgresql {
             "-A",
             "trust",
         ];
-        let words = self.words("initdb", &[&words[..], &["--no-sync"]].concat());
+        let words = self.words(
+            "initdb",
+            &[&words[..], &["--no-sync", "--wal-segsize=1"]].concat(),
+        );
         let mut initdb = Command::new(&words[0]);
         run(initdb.args(&words[1..]).current_dir("/"))
     }
@@ -92,8 +95,9 @@ impl Postgresql {
         Ok(answer.trim().to_owned())
     }
 
-    /// Starts the server on a data directory in the guest; it recovers first if it must.
-    pub fn serve(&self, machine: &Machine, data: &str) -> Result<Server> {
+    /// Starts the server on a data directory in the guest; it recovers first if it must. Before
+    /// that it syncs all its files.
+    pub fn serve(&self, machine: &Machine, data: &str, sync: Sync) -> Result<Server> {
         let (uid, gid) = self.ids;
         // The process that the file names is surely dead; its number may mean another one now.
         let prepare = format!(
@@ -106,6 +110,8 @@ impl Postgresql {
             &["-c", "shared_buffers=16MB", "-c", "max_wal_size=48MB"],
         ]
         .concat();
+        let method = format!("recovery_init_sync_method={}", sync.word());
+        let arguments = [&arguments[..], &["-c", &method]].concat();
         let mut server = self.start(machine, "postgres", &arguments)?;
         let log = machine.dir.join("postgresql.log");
         let mut log = fs::File::options().create(true).append(true).open(log)?;
@@ -189,6 +195,22 @@ const PSQL: [&str; 8] = [
     "-d",
     "postgres",
 ];
+
+/// How a server syncs all its files before it recovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    Files,
+    FileSystem,
+}
+
+impl Sync {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Files => "fsync",
+            Self::FileSystem => "syncfs",
+        }
+    }
+}
 
 /// A running server.
 pub struct Server {

@@ -1,7 +1,7 @@
 //! What was promised to all applications so far, and the search for it.
 
 use super::machine::Machine;
-use super::postgresql::Postgresql;
+use super::postgresql::{Postgresql, Sync};
 use super::told::{Level, Told};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -129,7 +129,9 @@ fn check_postgresql(
         machine.remote().run(&["sh", "-c", &copy])?;
         place = super::PG_ASIDE.into();
     }
-    let server = postgresql.serve(machine, &place)?;
+    // Nobody needs the copy to be on the disk.
+    let sync = if aside { Sync::FileSystem } else { Sync::Files };
+    let server = postgresql.serve(machine, &place, sync)?;
     let last: Vec<_> = last.iter().map(|(writer, last)| (*writer, *last)).collect();
     let found = postgresql.find_rows(machine, &last)?;
     postgresql.stop(machine, &server)?;

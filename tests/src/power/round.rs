@@ -226,6 +226,8 @@ impl Round {
         }
         let at_cut = pair.promises.clone();
         self.come_back(pair, &[0, 1], &at_cut, report)?;
+        // Neither would serve before it has heard of the other.
+        pair.have_met()?;
         pair.machines[pair.serving].tandem(&["prim", MODULE])?;
         self.follow(pair, rng)?;
         report.served = self.check_served(pair)?;

@@ -101,7 +101,10 @@ impl Change {
 
     /// Needs room on the disk.
     pub fn grows(&self) -> bool {
-        matches!(self, Self::Make { .. } | Self::Link { .. } | Self::Write { .. })
+        matches!(
+            self,
+            Self::Make { .. } | Self::Link { .. } | Self::Write { .. }
+        )
     }
 
     /// The same code on both nodes.

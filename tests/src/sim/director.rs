@@ -246,9 +246,7 @@ impl World {
                     && daemon.source.as_ref().is_some_and(|s| s.round == round)
                 {
                     daemon.source = None;
-                    daemon
-                        .barriers
-                        .retain(|b| !matches!(b, Barrier::Resync(_)));
+                    daemon.barriers.retain(|b| !matches!(b, Barrier::Resync(_)));
                 }
                 self.let_in(n);
             }

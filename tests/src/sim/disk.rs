@@ -19,7 +19,9 @@ pub struct RecordDisk {
 impl RecordDisk {
     fn newest(&self) -> Option<usize> {
         let number = |slot: usize| self.slots[slot].as_ref().map(|(n, _)| *n);
-        (0..2).filter(|s| number(*s).is_some()).max_by_key(|s| number(*s))
+        (0..2)
+            .filter(|s| number(*s).is_some())
+            .max_by_key(|s| number(*s))
     }
 
     pub fn read(&self) -> Record {

@@ -192,10 +192,8 @@ impl World {
             }
             Fault::Well(n) => self.nodes[n].ills = Default::default(),
             Fault::DamageRecord(n) => self.nodes[n].record.damage_older(),
-            Fault::DamageJournal(n) => {
-                if self.nodes[n].daemon.is_none() {
-                    self.nodes[n].journal.damage();
-                }
+            Fault::DamageJournal(n) if self.nodes[n].daemon.is_none() => {
+                self.nodes[n].journal.damage();
             }
             _ => {}
         }

@@ -145,7 +145,9 @@ impl World {
     pub fn on_apply(&mut self, n: usize, (session, seq, id, change): (u64, OpSeq, u64, Change)) {
         let node = &mut self.nodes[n];
         let tree = node.tree.clone();
-        let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let result = if node.ills.is_full && change.grows() {
             Err(ENOSPC)
         } else {
@@ -200,7 +202,9 @@ impl World {
     pub fn on_peer_synced(&mut self, n: usize, session: u64, seq: OpSeq, change: &Change) {
         let node = &mut self.nodes[n];
         let tree = node.tree.clone();
-        let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let errno = if node.ills.sync_fails {
             tree.sync_fails(&mut node.rng);
             EIO

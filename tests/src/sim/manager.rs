@@ -222,7 +222,9 @@ impl World {
         node.boot += 1;
         node.journal.cut(&mut node.rng);
         let tree = node.tree.clone();
-        let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         tree.cut(&mut node.rng);
         drop(tree);
         self.checks.acked.cut(n);

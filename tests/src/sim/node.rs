@@ -2,8 +2,8 @@
 
 use super::change::Change;
 use super::disk::{Journal, RecordDisk};
-use super::net::End;
 use super::manager::Word;
+use super::net::End;
 use super::resync::{Notes, Source, TargetRun};
 use super::tree::{Name, Tree};
 use super::{Msg, Time};

@@ -81,6 +81,7 @@ impl Options {
             chunks: 64,
             names_each: if small { 2 } else { 6 },
             files_each: if small { 2 } else { 6 },
+            small_files_each: 2,
         };
         let end = 4_000_000 + rng.below(16_000_000);
         Self {

@@ -343,7 +343,11 @@ impl World {
             source.desk.borrow_mut().gone = true;
             self.poll_soon(n);
         }
-        if let Some(target) = self.nodes[n].daemon.as_mut().and_then(|d| d.target.as_mut()) {
+        if let Some(target) = self.nodes[n]
+            .daemon
+            .as_mut()
+            .and_then(|d| d.target.as_mut())
+        {
             target.run = None;
         }
     }
@@ -368,7 +372,11 @@ impl World {
             let Some((_, run)) = &target.run else { return };
             run.tree().set(marks, ills);
             lock_tree(&tree).written = Some(Vec::new());
-            let at_first = if self.tracing { lock_tree(&tree).registers() } else { BTreeMap::new() };
+            let at_first = if self.tracing {
+                lock_tree(&tree).registers()
+            } else {
+                BTreeMap::new()
+            };
             let Some((_, run)) = self.nodes[n]
                 .daemon
                 .as_ref()
@@ -428,7 +436,9 @@ fn leaves(
     map: &mut Map,
     mark: Mark<'_>,
 ) {
-    let Some(parent) = tree.find(*dir) else { return };
+    let Some(parent) = tree.find(*dir) else {
+        return;
+    };
     let Ok(Some(ino)) = tree.lookup(parent, name) else {
         return;
     };

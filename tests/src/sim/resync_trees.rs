@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tandem_repl::ids::{DirId, Id128, Key, Uid};
 use tandem_repl::logic::dirty::Marks;
 use tandem_repl::logic::resync::bounded::Name;
-use tandem_repl::logic::resync::messages::{
-    Aside, Attrs, HOLE, Hash, Kind, PeerMark, PeerTouch,
-};
+use tandem_repl::logic::resync::messages::{Aside, Attrs, HOLE, Hash, Kind, PeerMark, PeerTouch};
 use tandem_repl::logic::resync::target::{self, Begun, TargetTree, There};
 use tandem_repl::logic::resync::{Entry, Listing, Loaded, PRIVATE, Piece, SourceTree};
 
@@ -31,7 +29,9 @@ fn hashes_of(tree: &Tree, ino: Ino, offset: u64, count: usize) -> Result<Vec<Has
     let inode = tree.get(ino)?;
     let first = offset / PAGE;
     let page = |at: u64| inode.pages.get(&at).copied().unwrap_or(0);
-    Ok((first..first + count as u64).map(|at| hash(page(at))).collect())
+    Ok((first..first + count as u64)
+        .map(|at| hash(page(at)))
+        .collect())
 }
 
 fn attrs_of(tree: &Tree, ino: Ino) -> Result<Attrs, i32> {
@@ -40,7 +40,11 @@ fn attrs_of(tree: &Tree, ino: Ino) -> Result<Attrs, i32> {
         mode: meta.mode,
         uid: 0,
         gid: 0,
-        size: if meta.kind == Kind::File { meta.size } else { 0 },
+        size: if meta.kind == Kind::File {
+            meta.size
+        } else {
+            0
+        },
         atime: (0, 0),
         mtime: (0, 0),
         flags: 0,
@@ -212,11 +216,7 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
 }
 
 /// From the root down to the file, by identity and name.
-fn way_to(
-    tree: &Tree,
-    ino: Ino,
-    at: Option<(Ino, Box<[u8]>)>,
-) -> Option<Vec<(Uid, Vec<u8>)>> {
+fn way_to(tree: &Tree, ino: Ino, at: Option<(Ino, Box<[u8]>)>) -> Option<Vec<(Uid, Vec<u8>)>> {
     let mut way = Vec::new();
     let mut here = ino;
     let mut place = at;
@@ -260,7 +260,11 @@ impl TargetSide {
     }
 
     fn room(&self) -> Result<(), i32> {
-        if self.ills().is_full { Err(ENOSPC) } else { Ok(()) }
+        if self.ills().is_full {
+            Err(ENOSPC)
+        } else {
+            Ok(())
+        }
     }
 
     fn there(tree: &Tree, ino: Ino) -> Result<There, i32> {
@@ -383,7 +387,7 @@ impl TargetTree for TargetSide {
     fn write(&self, _: DirId, key: Key, offset: u64, data: &[u8]) -> Result<(), i32> {
         self.room()?;
         let mut tree = lock(&self.tree);
-        if offset % PAGE != 0 {
+        if !offset.is_multiple_of(PAGE) {
             return Err(EINVAL);
         }
         for (number, piece) in data.chunks(PAGE as usize).enumerate() {

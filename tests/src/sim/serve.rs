@@ -24,7 +24,9 @@ impl World {
         let now = self.now;
         let locks = {
             let tree = self.nodes[n].tree.clone();
-            let tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let tree = tree
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             locks(&change, &tree)
         };
         let Some(daemon) = self.nodes[n].daemon.as_mut() else {
@@ -74,7 +76,9 @@ impl World {
         if job.change.is_sync() {
             return self.begin_sync(n, id);
         }
-        let tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let full = ills.is_full && job.change.grows();
         if let Err(errno) = job.change.check(&tree) {
             drop(tree);
@@ -188,7 +192,9 @@ impl World {
             return;
         };
         let tree = node.tree.clone();
-        let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let regs = job.change.sets(&tree);
         let loser = resync::loser(&job.change, &tree);
         let before: Vec<_> = regs.iter().map(|reg| tree.value(reg)).collect();
@@ -268,7 +274,9 @@ impl World {
         let done = job.peer_done || job.gate == Gate::Alone;
         let alone = job.gate == Gate::Alone;
         let tree = node.tree.clone();
-        let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if fails {
             tree.sync_fails(&mut node.rng);
             drop(tree);

@@ -167,9 +167,7 @@ impl Tree {
         let parent = self.dir(ino)?.parent;
         let above = self.dir(parent)?;
         let found = above.entries.iter().find(|(_, child)| **child == ino);
-        found
-            .map(|(name, _)| (parent, name.clone()))
-            .ok_or(ESTALE)
+        found.map(|(name, _)| (parent, name.clone())).ok_or(ESTALE)
     }
 
     fn meta_mut(&mut self, ino: Ino) -> Result<&mut Meta, i32> {
@@ -485,9 +483,8 @@ impl Tree {
             self.live.insert(*ino, Inode { meta, pages });
         }
         let live = &self.live;
-        self.disk_pages.retain(|(ino, page), _| {
-            live.get(ino).is_some_and(|i| i.pages.contains_key(page))
-        });
+        self.disk_pages
+            .retain(|(ino, page), _| live.get(ino).is_some_and(|i| i.pages.contains_key(page)));
     }
 
     /// Whether all of it is on the disk.

@@ -1,10 +1,10 @@
 //! The witness and the way to it: a request may be lost, late, or arrive twice, and so may its
 //! answer. Nothing ties them to a session.
 
+use super::Time;
 use super::node::{Asked, NAMES, Question};
 use super::options::Options;
 use super::world::{Event, Local, World};
-use super::Time;
 use std::collections::BTreeMap;
 use tandem_repl::logic::member::{Input, WitnessAnswer};
 use tandem_repl::logic::witness::Register;

@@ -324,7 +324,9 @@ impl World {
     fn on_flushed(&mut self, n: usize, round: u64, token: &SyncToken) {
         let node = &mut self.nodes[n];
         let tree = node.tree.clone();
-        let mut tree = tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tree = tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let result = if node.ills.sync_fails {
             tree.sync_fails(&mut node.rng);
             Err("input/output error".to_string())
@@ -396,8 +398,11 @@ fn brief(text: &str) -> String {
     }
     for (long, less) in [
         ("00000000", "0"),
-        (", digest: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-          0, 0, 0, 0, 0, 0, 0, 0]", ""),
+        (
+            ", digest: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+          0, 0, 0, 0, 0, 0, 0, 0]",
+            "",
+        ),
         (", clean: false", ""),
         (", left: false", ""),
         (", stale: false", ""),
@@ -406,7 +411,10 @@ fn brief(text: &str) -> String {
         (", void: []", ""),
         (", intent: None", ""),
         ("atime: (0, 0), mtime: (0, 0), flags: 0, xattrs: []", ".."),
-        ("wire_min: 2, wire_max: 2, cluster: \"sim\", module: \"sim\", ", ""),
+        (
+            "wire_min: 2, wire_max: 2, cluster: \"sim\", module: \"sim\", ",
+            "",
+        ),
     ] {
         short = short.replace(long, less);
     }

@@ -41,6 +41,12 @@ impl Walk<'_> {
         let names = sys::names(".").map_err(note)?;
         for name in names {
             if path.is_empty() && self.options.skip.contains(&name) {
+                // Only one of the nodes may have something to keep aside.
+                if name == b".tandem"
+                    && let Some(root) = self.tree.get_mut(path)
+                {
+                    root.links -= 1;
+                }
                 continue;
             }
             let mut below = path.to_vec();

@@ -173,12 +173,11 @@ pub(super) fn entry_of(fd: OwnedFd) -> io::Result<Entry> {
     })
 }
 
+/// Some names of a directory, and where the next ones are; `None` after the last.
+pub(super) type Names = (Vec<Box<[u8]>>, Option<u64>);
+
 /// Names in a directory from a cookie on, at most `limit`, and the next cookie.
-pub(super) fn names(
-    dir: &OwnedFd,
-    cookie: u64,
-    limit: usize,
-) -> io::Result<(Vec<Box<[u8]>>, Option<u64>)> {
+pub(super) fn names(dir: &OwnedFd, cookie: u64, limit: usize) -> io::Result<Names> {
     // A description of its own: positions of a shared one are everybody's.
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let own = sys::openat(dir.as_raw_fd(), c".", flags, 0)?;

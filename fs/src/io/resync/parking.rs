@@ -15,8 +15,8 @@ use super::attributes::unlocked;
 use super::ground::names;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tandem_repl::ids::Id128;
 use tandem_repl::logic::resync::PRIVATE;
 
@@ -35,8 +35,15 @@ pub(super) struct Unfinished {
     pub(super) walked: bool,
 }
 
+/// Held while something is made in there, or the empty directory is removed.
+static HOUSE: Mutex<()> = Mutex::new(());
+
+fn house() -> MutexGuard<'static, ()> {
+    HOUSE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The product's own directory; made if need be, without a trace on the root.
-pub(super) fn private(volume: &Volume, make: bool) -> io::Result<Option<OwnedFd>> {
+fn private(volume: &Volume, make: bool) -> io::Result<Option<OwnedFd>> {
     let root = volume.backing.root_fd();
     let name = cstring(PRIVATE)?;
     match sys::openat(root, &name, DIRECTORY, 0) {
@@ -45,17 +52,48 @@ pub(super) fn private(volume: &Volume, make: bool) -> io::Result<Option<OwnedFd>
         Err(_) if !make => return Ok(None),
         Err(_) => {}
     }
+    without_trace(root, || sys::mkdirat(root, &name, 0o700))?;
+    sys::openat(root, &name, DIRECTORY, 0).map(Some)
+}
+
+/// Does something to a directory's entries and gives it back its times.
+fn without_trace(dir: RawFd, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     assume_root();
-    let before = sys::fstat(root)?;
-    sys::mkdirat(root, &name, 0o700)?;
+    let before = sys::fstat(dir)?;
+    work()?;
     let atime = (before.st_atime, before.st_atime_nsec as u32);
     let mtime = (before.st_mtime, before.st_mtime_nsec as u32);
-    sys::utimens(root, &super::super::apply::timespecs(atime, mtime))?;
-    sys::openat(root, &name, DIRECTORY, 0).map(Some)
+    sys::utimens(dir, &super::super::apply::timespecs(atime, mtime))
+}
+
+/// The product's own directory, if there is one.
+pub(super) fn own(volume: &Volume) -> io::Result<Option<OwnedFd>> {
+    private(volume, false)
+}
+
+/// What an earlier start left: to be called while nothing else changes the tree.
+pub(crate) fn tidy_at_start(volume: &Arc<Volume>) {
+    if let Err(e) = remove_if_empty(volume) {
+        tracing::warn!("{}: .tandem: {e}", volume.backing.path.display());
+    }
+    remove_swept(volume);
+}
+
+/// Removes the product's own directory if there is nothing in it. Nothing else may change the root
+/// meanwhile: it gets the times back that it had.
+pub(super) fn remove_if_empty(volume: &Volume) -> io::Result<()> {
+    let _house = house();
+    let root = volume.backing.root_fd();
+    let name = cstring(PRIVATE)?;
+    match without_trace(root, || sys::unlinkat(root, &name, libc::AT_REMOVEDIR)) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTEMPTY)) => Ok(()),
+        result => result,
+    }
 }
 
 /// A directory of its own in there.
 pub(super) fn inner(volume: &Volume, name: &[u8], make: bool) -> io::Result<Option<OwnedFd>> {
+    let _house = house();
     let Some(own) = private(volume, make)? else {
         return Ok(None);
     };
@@ -103,6 +141,7 @@ pub(super) fn read_note(volume: &Volume) -> io::Result<Option<Unfinished>> {
 
 /// Durable when it returns.
 pub(super) fn write_note(volume: &Volume, note: &Unfinished) -> io::Result<()> {
+    let _house = house();
     let own = private(volume, true)?.ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))?;
     assume_root();
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
@@ -125,8 +164,16 @@ pub(super) fn drop_note(volume: &Volume) -> io::Result<()> {
     }
 }
 
-/// Takes what is parked out of sight; it is removed by [`remove_swept`].
-pub(super) fn sweep(volume: &Volume) -> io::Result<()> {
+/// Takes what is parked out of sight; it is removed in the background. The caller lets nobody else
+/// change the tree.
+pub(super) fn put_away(volume: &Arc<Volume>) -> io::Result<()> {
+    sweep(volume)?;
+    remove_if_empty(volume)?;
+    remove_swept(volume);
+    Ok(())
+}
+
+fn sweep(volume: &Volume) -> io::Result<()> {
     let Some(own) = private(volume, false)? else {
         return Ok(());
     };
@@ -143,8 +190,12 @@ pub(super) fn sweep(volume: &Volume) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what was swept, in the background; what an earlier start left, too.
-pub(super) fn remove_swept(volume: &Arc<Volume>) {
+/// Removes what was swept, in the background; what an earlier start left, too. The directory around
+/// it stays for the next resync or start: its removal would show in the root's times.
+fn remove_swept(volume: &Arc<Volume>) {
+    if !matches!(private(volume, false), Ok(Some(_))) {
+        return;
+    }
     let volume = volume.clone();
     let run = move || {
         if let Err(e) = remove_all_swept(&volume) {

@@ -4,7 +4,7 @@ use super::ground::{Ground, names};
 use std::collections::HashMap;
 use tandem_repl::ids::{DirId, Key, Uid};
 use tandem_repl::logic::dirty::Marks;
-use tandem_repl::logic::resync::messages::{PeerMark, PeerTouch};
+use tandem_repl::logic::resync::messages::{Kind, PeerMark, PeerTouch};
 
 /// Names of one mark.
 const NAMES: usize = 64;
@@ -70,30 +70,38 @@ impl Walk<'_> {
         self.told.push(PeerMark { dir, way, what });
     }
 
-    /// Files born here since the last checkpoint have no marks of their own: they are behind marked
-    /// names. No names: all of the directory.
+    /// What was born here since the last checkpoint has no marks of its own: it is behind marked
+    /// names, and, without any mark, below directories that were born. No names: all of the
+    /// directory.
     fn births(&mut self, marks: &Marks, dir: DirId, key: Key, way: &Way, some: &[Box<[u8]>]) {
         if marks.births.is_empty() {
             return;
         }
-        let listed = match some {
-            [] => {
-                let opened = self.ground.open(dir, key);
-                let all = opened.ok().and_then(|fd| names(&fd, 0, usize::MAX).ok());
-                all.map(|(names, _)| names).unwrap_or_default()
-            }
-            some => some.to_vec(),
-        };
-        for name in listed {
-            let Ok(Some(entry)) = self.ground.look(dir, key, &name) else {
-                continue;
+        let mut born = vec![(key, way.clone(), some.to_vec())];
+        while let Some((key, way, some)) = born.pop() {
+            let listed = match &some[..] {
+                [] => {
+                    let opened = self.ground.open(dir, key);
+                    let all = opened.ok().and_then(|fd| names(&fd, 0, usize::MAX).ok());
+                    all.map(|(names, _)| names).unwrap_or_default()
+                }
+                some => some.to_vec(),
             };
-            if let Some(uid) = entry.uid
-                && marks.births.iter().any(|births| births.has(uid))
-            {
+            for name in listed {
+                let Ok(Some(entry)) = self.ground.look(dir, key, &name) else {
+                    continue;
+                };
+                let is_birth = |uid| marks.births.iter().any(|births| births.has(uid));
+                let Some(uid) = entry.uid.filter(|uid| is_birth(*uid)) else {
+                    continue;
+                };
                 let mut way = way.clone();
                 way.push((uid, name.to_vec()));
                 self.tell(dir, &way, PeerTouch::Whole);
+                if entry.kind == Kind::Directory {
+                    self.tell(dir, &way, PeerTouch::Entries { deep: false });
+                    born.push((entry.handle.key(), way, Vec::new()));
+                }
             }
         }
     }

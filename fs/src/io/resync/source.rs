@@ -15,21 +15,15 @@ use tandem_repl::logic::resync::{Entry, Listing, Loaded, MAX_LISTED, PRIVATE, Pi
 
 pub(crate) struct Source {
     ground: Ground,
-    found: FoundBy,
-}
-
-/// Who gives identities to files without.
-enum FoundBy {
-    Service(Arc<Service>),
-    #[cfg(test)]
-    Own(Found),
+    /// Gives identities to files without.
+    found: Arc<Found>,
 }
 
 impl Source {
     pub(crate) fn new(service: &Arc<Service>) -> Self {
         Self {
             ground: Ground::new(&service.volumes),
-            found: FoundBy::Service(service.clone()),
+            found: service.found.clone(),
         }
     }
 
@@ -37,15 +31,7 @@ impl Source {
     pub(super) fn of(volumes: &[Arc<Volume>]) -> Self {
         Self {
             ground: Ground::new(volumes),
-            found: FoundBy::Own(Found::default()),
-        }
-    }
-
-    fn found(&self) -> &Found {
-        match &self.found {
-            FoundBy::Service(service) => &service.found,
-            #[cfg(test)]
-            FoundBy::Own(found) => found,
+            found: Arc::default(),
         }
     }
 
@@ -61,7 +47,7 @@ impl Source {
             _ if key == root => Uid::ROOT,
             Some(uid) => uid,
             None => {
-                let given = self.found().ensure(entry.fd.as_raw_fd(), &entry.handle);
+                let given = self.found.ensure(entry.fd.as_raw_fd(), &entry.handle);
                 given.map_err(|e| errno_of(&e))?
             }
         };

@@ -4,6 +4,7 @@ use super::super::identity::assume_root;
 use super::super::lasting;
 use super::super::service::Service;
 use super::super::sys::{self, Handle, cstring};
+use super::aside::Keeper;
 use super::attributes::unlocked;
 use super::ground::{Entry, Ground, names};
 use super::parking::{self, Unfinished};
@@ -26,10 +27,14 @@ const MARKS: usize = 256;
 
 pub(crate) struct FsTarget {
     ground: Ground,
+    /// Whose marks are told; a test has none.
     service: Option<Arc<Service>>,
     boot: Id128,
     /// Own marks in the peer's words, made when they are first asked for.
     marks: Mutex<Option<(bool, Vec<PeerMark>)>>,
+    /// What only this node has is kept aside.
+    keeper: Mutex<Option<Arc<Keeper>>>,
+    aside_limit: u64,
 }
 
 impl FsTarget {
@@ -39,6 +44,8 @@ impl FsTarget {
             service: Some(service.clone()),
             boot: boot_id(),
             marks: Mutex::default(),
+            keeper: Mutex::default(),
+            aside_limit: service.aside_limit,
         }
     }
 
@@ -49,7 +56,14 @@ impl FsTarget {
             service: None,
             boot: Id128::default(),
             marks: Mutex::default(),
+            keeper: Mutex::default(),
+            aside_limit: 1 << 30,
         }
+    }
+
+    fn keeper(&self) -> Option<Arc<Keeper>> {
+        let keeper = self.keeper.lock();
+        keeper.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// One session's target.
@@ -140,7 +154,9 @@ fn of<T>(result: io::Result<T>) -> Result<T, i32> {
 }
 
 impl TargetTree for FsTarget {
-    fn begin(&self, baseline: Id128, _aside: Option<&Aside>) -> Result<Begun, i32> {
+    fn begin(&self, baseline: Id128, aside: Option<&Aside>) -> Result<Begun, i32> {
+        let keeper = aside.map(|aside| Arc::new(Keeper::new(aside.id, self.aside_limit)));
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
         let first = self.ground.volumes.first().ok_or(libc::ENOENT)?;
         let boot = self.boot;
         let (suspect, walked, kept) = match of(parking::read_note(first))? {
@@ -156,8 +172,7 @@ impl TargetTree for FsTarget {
             }
             _ => {
                 for volume in &self.ground.volumes {
-                    of(parking::sweep(volume))?;
-                    parking::remove_swept(volume);
+                    of(parking::put_away(volume))?;
                 }
                 (false, false, boot)
             }
@@ -296,12 +311,20 @@ impl TargetTree for FsTarget {
         self.on(dir, key, |fd| lasting::write(fd, &handle, uid))
     }
 
-    fn note_parked(&self, _: DirId, _: (Key, &[u8]), _: &[u8]) -> Result<(), i32> {
-        Ok(())
+    fn note_parked(&self, dir: DirId, from: (Key, &[u8]), parked: &[u8]) -> Result<(), i32> {
+        let Some(keeper) = self.keeper() else {
+            return Ok(());
+        };
+        let (volume, parent) = (self.ground.volume(dir)?, self.fd(dir, from.0)?);
+        of(keeper.note_parked(volume, parent.as_raw_fd(), from.1, parked))
     }
 
-    fn keep(&self, _: DirId, _: Key, _: Option<&Attrs>) -> Result<(), i32> {
-        Ok(())
+    fn keep(&self, dir: DirId, key: Key, attrs: Option<&Attrs>) -> Result<(), i32> {
+        let Some(keeper) = self.keeper() else {
+            return Ok(());
+        };
+        let (volume, fd) = (self.ground.volume(dir)?, self.fd(dir, key)?);
+        of(keeper.keep(volume, (dir, key), fd.as_raw_fd(), attrs))
     }
 
     fn write(&self, dir: DirId, key: Key, offset: u64, data: &[u8]) -> Result<(), i32> {
@@ -366,14 +389,16 @@ impl TargetTree for FsTarget {
     }
 
     fn sweep(&self) -> Result<(), i32> {
+        if let Some(first) = self.ground.volumes.first() {
+            of(parking::drop_note(first))?;
+        }
         for volume in &self.ground.volumes {
-            of(parking::sweep(volume))?;
-            parking::remove_swept(volume);
+            if let Some(keeper) = self.keeper() {
+                of(keeper.take_parked(volume))?;
+            }
+            of(parking::put_away(volume))?;
         }
-        match self.ground.volumes.first() {
-            Some(first) => of(parking::drop_note(first)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), i32> {

@@ -84,7 +84,12 @@ impl Service {
 
     fn sync_here(&self, volume: &Volume, op: &Op<'_>) -> Result<(), i32> {
         sync_file(&volume.backing, &volume.nodes, op).map_err(|e| {
-            tracing::error!("sync of {}: {e}", volume.backing.path.display());
+            let what = format!("sync of {}: {e}", volume.backing.path.display());
+            tracing::error!("{what}");
+            if let Some(driver) = self.driver.get() {
+                // What the kernel could not write it has forgotten: asking again would lie.
+                driver.local_failed(&what);
+            }
             errno_of(&e)
         })
     }

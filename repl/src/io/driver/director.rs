@@ -9,6 +9,7 @@ use crate::ids::{Id128, OpSeq};
 use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
 use crate::logic::resync::messages::Aside;
+use crate::logic::verdict::Scope;
 use crate::wire::{Control, Hello, Reject, WIRE_VERSION, WIRE_VERSION_MIN};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -304,7 +305,10 @@ impl Director {
             Output::DropMarks(round) => {
                 let generation = self.checkpoint.take().filter(|(r, _)| *r == round);
                 let result = match generation {
-                    Some((_, generation)) => self.shared.tree.drop_marks(generation),
+                    Some((_, generation)) => {
+                        self.shared.keep_aside.store(false, Ordering::Relaxed);
+                        self.shared.tree.drop_marks(generation)
+                    }
                     None => Err("that checkpoint is over".into()),
                 };
                 queue.push_back(Input::MarksDropped(round, result));
@@ -355,7 +359,10 @@ impl Director {
         }
         let record = self.shared.lock().member.record().clone();
         let baseline = record.epoch.as_ref().map(|e| e.id).unwrap_or_default();
-        let aside = peer_keeps_aside.then(|| Aside {
+        let found = self.shared.keep_aside.load(Ordering::Relaxed);
+        // A tree that was never synchronised may hold what nobody else has.
+        let everything = copy == Scope::Everything;
+        let aside = (peer_keeps_aside || found || everything).then(|| Aside {
             id: fresh()[0],
             reason: format!("{} holds what was chosen", self.shared.hello.node),
             beyond: false,

@@ -255,7 +255,8 @@ impl Shared {
                     return Ok(());
                 }
                 if op.is_question() {
-                    return Ok(self.answer_question(decoded.seq, dir, &op, replies));
+                    self.answer_question(decoded.seq, dir, &op, replies);
+                    return Ok(());
                 }
                 let errno = self.apply(session, &op, || self.tree.apply(dir, &op));
                 match op.sync_part() {

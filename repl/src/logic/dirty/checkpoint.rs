@@ -181,6 +181,12 @@ impl Map {
         self.files.is_empty() && self.dirs.is_empty() && !everything && !born
     }
 
+    /// Files and directories that are marked, and whether everything is.
+    pub fn counts(&self) -> (usize, usize, bool) {
+        let everything = self.everything.kept || self.everything.used >= self.floor;
+        (self.files.len(), self.dirs.len(), everything)
+    }
+
     pub fn pressure(&self) -> Pressure {
         let hot = self.hot.sum();
         let level = match hot {

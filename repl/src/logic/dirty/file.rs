@@ -9,8 +9,13 @@ use crate::ids::{DirId, Key, Uid};
 const RUN: u64 = 64 << 20;
 /// What keeping a mark of attributes counts as, bytes.
 const META: u64 = 4096;
+/// What is marked at once: a part of the file, within these bounds. A flush saved now is worth
+/// more than bytes to be compared after a crash.
+const PART: u64 = 64;
+const LEAST: u64 = 1 << 20;
+const MOST: u64 = 16 << 20;
 /// So many marks of one size, then larger ones: a file that is written all over is soon covered.
-const MISSES: u32 = 64;
+const MISSES: u32 = 32;
 
 pub(super) struct File {
     pub(super) uid: Uid,
@@ -182,7 +187,8 @@ impl File {
         self.extent = self.extent.max(size).max(end).min(most);
         let (_, whole) = self.grains(0, self.extent);
         // A file that goes on missing is marked ever wider.
-        let wide = 1 << (2 * (self.misses / MISSES)).min(20);
+        let unit = (self.extent / PART).next_power_of_two().clamp(LEAST, MOST) >> self.shift;
+        let wide = unit.max(1) << (2 * (self.misses / MISSES)).min(20);
         self.misses += 1;
         let low = first / wide * wide;
         let around = last.next_multiple_of(wide).min(whole);
@@ -284,13 +290,20 @@ impl File {
     }
 
     /// Forgets what was last touched before `generation`, but for what the journal has of chunks
-    /// used in the generation `warm` or after, as long as there is room for such bytes. False if
-    /// nothing is left.
+    /// used in the generation `warm` or after, or ahead of a run that went on then, as long as
+    /// there is room for such bytes. False if nothing is left.
     pub(super) fn drop_before(&mut self, generation: u32, warm: u32, room: &mut u64) -> bool {
         self.misses = 0;
         let grain = 1_u64 << self.shift;
+        let ahead = self.run_end.saturating_sub(self.run)..self.run_end;
+        let runs = self
+            .grains_used()
+            .any(|(n, used)| used >= warm && ahead.contains(&n));
         self.chunks.retain_mut(|chunk| {
+            let base = u64::from(chunk.index) * CHUNK;
+            let ahead = runs && base < ahead.end && base + CHUNK > ahead.start;
             let last = chunk.used.iter().copied().max().unwrap_or(0);
+            let last = if ahead { last.max(warm) } else { last };
             let mut cold = 0_u16;
             for (n, used) in chunk.used.iter_mut().enumerate() {
                 if *used < generation {

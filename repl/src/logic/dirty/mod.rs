@@ -21,6 +21,7 @@
 
 mod bounds;
 mod checkpoint;
+mod cover;
 mod file;
 mod folder;
 mod grains;
@@ -147,8 +148,9 @@ pub struct Limits {
     pub chunks: usize,
     /// Names of one directory that are marked one by one.
     pub names_each: u32,
-    /// Files of one directory that are marked one by one.
+    /// Files of one directory that are marked one by one, and how many if they are small.
     pub files_each: u32,
+    pub small_files_each: u32,
 }
 
 impl Limits {
@@ -161,8 +163,9 @@ impl Limits {
             dirs: 64 << 10,
             names: 128 << 10,
             chunks: 160 << 10,
-            names_each: 256,
+            names_each: 16,
             files_each: 1024,
+            small_files_each: 32,
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn small() -> Limits {
         chunks: 200,
         names_each: 4,
         files_each: 6,
+        small_files_each: 4,
     }
 }
 

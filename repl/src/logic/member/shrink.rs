@@ -201,6 +201,10 @@ impl Member {
     }
 
     pub(super) fn on_peer_failed(&mut self, errno: i32) {
+        if errno == crate::op::DIFFERS {
+            let why = "a verification found that its replica differs; it is brought up now";
+            return self.eject_peer("differs", why);
+        }
         let error = std::io::Error::from_raw_os_error(errno);
         let why = format!("it could not apply an operation: {error}");
         self.eject_peer("peer-failed", &why);

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod parting;
+mod random;
 mod together;
 mod verdicts;
 mod world;

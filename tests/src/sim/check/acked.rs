@@ -52,7 +52,12 @@ impl Acked {
     /// A change was applied on the serving node: new value, register, old value.
     pub fn issue(&mut self, n: usize, id: u64, sets: Vec<(Value, Reg, Value)>, both: bool) {
         let regs: Vec<_> = sets.iter().map(|(_, reg, _)| (reg.clone(), 0)).collect();
-        if regs.iter().filter(|(r, _)| matches!(r, Reg::Entry(..))).count() > 1 {
+        if regs
+            .iter()
+            .filter(|(r, _)| matches!(r, Reg::Entry(..)))
+            .count()
+            > 1
+        {
             let entries = regs.iter().map(|(reg, _)| reg.clone());
             self.whole.insert(id, entries.collect());
         }
@@ -73,10 +78,13 @@ impl Acked {
 
     /// A sync begins: what was applied before is on the disk when it is answered.
     pub fn begin_sync(&mut self, n: usize, id: u64, change: &Change) {
-        let regs = self.histories[n].regs.iter().filter(|(reg, _)| match change {
-            Change::Fsync { uid } => reg.uid() == *uid && !matches!(reg, Reg::Entry(..)),
-            _ => true,
-        });
+        let regs = self.histories[n]
+            .regs
+            .iter()
+            .filter(|(reg, _)| match change {
+                Change::Fsync { uid } => reg.uid() == *uid && !matches!(reg, Reg::Entry(..)),
+                _ => true,
+            });
         let regs = regs.map(|(reg, past)| (reg.clone(), past.values.last().map_or(0, |v| v.1)));
         let regs = regs.map(|(reg, id)| (reg, id as usize));
         self.open.insert(id, regs.collect());

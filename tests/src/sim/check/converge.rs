@@ -40,14 +40,16 @@ fn same(world: &World, oracle: &'static str) -> Result<(), Violation> {
         let differ = found[0]
             .iter()
             .filter(|(reg, value)| found[1].get(reg) != Some(value));
-        let other = found[1].iter().filter(|(reg, _)| !found[0].contains_key(reg));
+        let other = found[1]
+            .iter()
+            .filter(|(reg, _)| !found[0].contains_key(reg));
         let list: Vec<_> = differ.chain(other).take(5).collect();
         let text = format!("the trees differ: {list:?}\n{}", world.state());
         return violation(oracle, text);
     }
-    for n in 0..2 {
-        if let Some(uid) = world.nodes[n].tree().double() {
-            let text = format!("{} has two files of {}", NAMES[n], show(uid));
+    for (node, name) in world.nodes.iter().zip(NAMES) {
+        if let Some(uid) = node.tree().double() {
+            let text = format!("{name} has two files of {}", show(uid));
             return violation(oracle, text);
         }
     }

@@ -75,7 +75,9 @@ impl World {
         if let Some(epoch) = self.nodes[n].record.read().epoch {
             self.checks.promote.acked(epoch.id, n);
         }
-        self.checks.acked.acknowledge(n, ack.id, ack.alone, ack.sync);
+        self.checks
+            .acked
+            .acknowledge(n, ack.id, ack.alone, ack.sync);
     }
 
     /// The gate changed: perhaps the node begins to serve.

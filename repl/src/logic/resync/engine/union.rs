@@ -81,9 +81,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             let mut cookie = plan.all.then_some(0);
             while let Some(at) = cookie {
-                let (entries, next) = match self.tree.list(*dir, key, at) {
-                    Ok(listing) => listing,
-                    Err(_) => break,
+                let Ok((entries, next)) = self.tree.list(*dir, key, at) else {
+                    break;
                 };
                 for (_, entry) in entries {
                     if entry.kind == super::super::messages::Kind::Directory {
