@@ -9,6 +9,7 @@ use crate::io::lasting;
 use crate::io::marks::{Marks, Opening};
 use crate::io::mount::{self, MountError, Mounted};
 use crate::io::resync::aside;
+use crate::io::resync::tidy_at_start;
 use crate::io::scrub;
 use crate::io::service::{Service, Volume};
 use std::os::unix::fs::MetadataExt;
@@ -107,6 +108,7 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         Arc::new(Volume::new(id, backing, directory.direct.clone()))
     });
     let volumes: Vec<_> = volumes.collect();
+    volumes.iter().for_each(tidy_at_start);
     let opening = Opening {
         state_dir: &state,
         boot: boot_id(),

@@ -1,7 +1,8 @@
 //! The module's directories in service: every change passes here, is done to the underlying tree
 //! and put on the stream; every operation of the peer arrives here.
 //!
-//! Data's way of a change: gate → marked → order of the file → done here → stream (binding, operation,
+//! Data's way of a change: gate → marked → order of the file → done here → stream (binding,
+//! operation,
 //! times) → the peer's answer → the application's answer. An operation that the local file system
 //! refuses is answered at once and never reaches the peer.
 //!

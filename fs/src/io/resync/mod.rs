@@ -12,5 +12,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use parking::tidy_at_start;
 pub(crate) use source::Source;
 pub(crate) use target::FsTarget;

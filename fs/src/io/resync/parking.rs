@@ -71,13 +71,17 @@ pub(super) fn own(volume: &Volume) -> io::Result<Option<OwnedFd>> {
     private(volume, false)
 }
 
-/// Leaves nothing where nothing is kept.
-pub(super) fn tidy(volume: &Volume) -> io::Result<()> {
-    remove_if_empty(volume)
+/// What an earlier start left: to be called while nothing else changes the tree.
+pub(crate) fn tidy_at_start(volume: &Arc<Volume>) {
+    if let Err(e) = remove_if_empty(volume) {
+        tracing::warn!("{}: .tandem: {e}", volume.backing.path.display());
+    }
+    remove_swept(volume);
 }
 
-/// Removes the product's own directory if there is nothing in it.
-fn remove_if_empty(volume: &Volume) -> io::Result<()> {
+/// Removes the product's own directory if there is nothing in it. Nothing else may change the root
+/// meanwhile: it gets the times back that it had.
+pub(super) fn remove_if_empty(volume: &Volume) -> io::Result<()> {
     let _house = house();
     let root = volume.backing.root_fd();
     let name = cstring(PRIVATE)?;
@@ -160,8 +164,16 @@ pub(super) fn drop_note(volume: &Volume) -> io::Result<()> {
     }
 }
 
-/// Takes what is parked out of sight; it is removed by [`remove_swept`].
-pub(super) fn sweep(volume: &Volume) -> io::Result<()> {
+/// Takes what is parked out of sight; it is removed in the background. The caller lets nobody else
+/// change the tree.
+pub(super) fn put_away(volume: &Arc<Volume>) -> io::Result<()> {
+    sweep(volume)?;
+    remove_if_empty(volume)?;
+    remove_swept(volume);
+    Ok(())
+}
+
+fn sweep(volume: &Volume) -> io::Result<()> {
     let Some(own) = private(volume, false)? else {
         return Ok(());
     };
@@ -178,8 +190,12 @@ pub(super) fn sweep(volume: &Volume) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what was swept, in the background; what an earlier start left, too.
-pub(super) fn remove_swept(volume: &Arc<Volume>) {
+/// Removes what was swept, in the background; what an earlier start left, too. The directory around
+/// it stays for the next resync or start: its removal would show in the root's times.
+fn remove_swept(volume: &Arc<Volume>) {
+    if !matches!(private(volume, false), Ok(Some(_))) {
+        return;
+    }
     let volume = volume.clone();
     let run = move || {
         if let Err(e) = remove_all_swept(&volume) {
@@ -199,8 +215,7 @@ fn remove_all_swept(volume: &Volume) -> io::Result<()> {
     for name in all.iter().filter(|n| n.starts_with(b"swept-")) {
         remove_tree(&own, name)?;
     }
-    drop(own);
-    remove_if_empty(volume)
+    Ok(())
 }
 
 /// Removes an entry and all below it. Descends by descriptors, so that no path is too long.

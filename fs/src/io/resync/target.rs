@@ -172,8 +172,7 @@ impl TargetTree for FsTarget {
             }
             _ => {
                 for volume in &self.ground.volumes {
-                    of(parking::sweep(volume))?;
-                    parking::remove_swept(volume);
+                    of(parking::put_away(volume))?;
                 }
                 (false, false, boot)
             }
@@ -397,8 +396,7 @@ impl TargetTree for FsTarget {
             if let Some(keeper) = self.keeper() {
                 of(keeper.take_parked(volume))?;
             }
-            of(parking::sweep(volume))?;
-            parking::remove_swept(volume);
+            of(parking::put_away(volume))?;
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Random histories: whatever happens, in the end the trees are equal.
-#![allow(clippy::disallowed_methods, reason = "a test may be told how long to go on")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may be told how long to go on"
+)]
 
 use super::super::messages::Kind;
 use super::World;
