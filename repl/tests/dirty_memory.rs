@@ -1,4 +1,5 @@
-//! What a dirty map takes at its worst, counted at the allocator: 10 million files and a sparse file
+//! What a dirty map takes at its worst, counted at the allocator: 10 million files and a sparse
+//! file
 //! of 10 TB, touched without a checkpoint. And what a look into it costs.
 
 use std::alloc::{GlobalAlloc, Layout, System};

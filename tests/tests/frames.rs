@@ -28,8 +28,8 @@ const CASES: u64 = 10_000;
 /// length it was told, and a control message has few lists at once.
 const MEMORY: usize = 4 << 20;
 /// Kind numbers of control message, acknowledgement and operations.
-const KINDS: [u8; 17] = [
-    1, 2, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+const KINDS: [u8; 22] = [
+    1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
 ];
 /// Files have no id 0.
 const SOME: FileId = FileId(7);

@@ -1,4 +1,5 @@
-//! Times and sizes with their unit in the text, so that no reader has to know whether a bare 3 means
+//! Times and sizes with their unit in the text, so that no reader has to know whether a bare 3
+//! means
 //! seconds.
 
 use std::time::Duration;

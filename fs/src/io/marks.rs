@@ -247,7 +247,8 @@ impl Marks {
         self.map().begin_generation()
     }
 
-    /// What was touched in a generation or after it, or all that may differ. Everything in it has an
+    /// What was touched in a generation or after it, or all that may differ. Everything in it has
+    /// an
     /// identity.
     pub(super) fn get(
         &self,

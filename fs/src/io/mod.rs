@@ -4,7 +4,8 @@
 //! * [`service`]: the way of a change; [`names`]: entries and introductions; [`read`], [`readdir`]:
 //!   what only reads; [`tree`]: what the driver asks;
 //! * [`apply`]: one operation done, the same code on both nodes; [`times`]: file times that follow;
-//! * [`marks`]: what may differ from the peer, marked before it changes; [`lasting`]: who a file is;
+//! * [`marks`]: what may differ from the peer, marked before it changes;
+//!   [`lasting`]: who a file is;
 //! * [`backing`], [`nodes`], [`identity`], [`sys`]: the underlying tree;
 //!   [`fingerprint`]: what it is, in a few bytes;
 //! * [`resync`]: the tree as a resync reads and changes it;

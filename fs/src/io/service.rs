@@ -1,7 +1,8 @@
 //! The module's directories in service: every change passes here, is done to the underlying tree
 //! and put on the stream; every operation of the peer arrives here.
 //!
-//! Data's way of a change: gate → marked → order of the file → done here → stream (binding, operation,
+//! Data's way of a change: gate → marked → order of the file → done here → stream (binding,
+//! operation,
 //! times) → the peer's answer → the application's answer. An operation that the local file system
 //! refuses is answered at once and never reaches the peer.
 //!
@@ -30,6 +31,7 @@ use fuser::Notifier;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::time::Duration;
 use tandem_repl::ids::{DirId, OpSeq};
 use tandem_repl::io::driver::{Completion, Driver, Shipment};
 use tandem_repl::limits::MAX_PARKED;
@@ -101,6 +103,8 @@ pub(crate) struct Service {
     pub(crate) marks: Marks,
     /// Changes so far, and how many there were at the last look.
     changes: [AtomicU64; 2],
+    /// Delay of each change, because a resync does not keep up; microseconds.
+    pub(crate) delay_us: AtomicU64,
     /// Itself, for what outlives a call.
     own: OnceLock<Weak<Self>>,
     /// Gives identities to files that were found without.
@@ -145,6 +149,7 @@ impl Service {
             verify: Verify::default(),
             marks,
             changes: Default::default(),
+            delay_us: AtomicU64::new(0),
             own: OnceLock::new(),
             found: Arc::default(),
         })
@@ -235,6 +240,10 @@ impl Service {
     }
 
     fn do_alone(&self, volume: &Volume, op: &Op<'_>) -> Result<Done, i32> {
+        match self.delay_us.load(Ordering::Relaxed) {
+            0 => {}
+            delay => std::thread::sleep(Duration::from_micros(delay)),
+        }
         let op = &self.identified(op);
         self.marks.mark(volume, op)?;
         let ordered = names::ordered(&volume.nodes, op);

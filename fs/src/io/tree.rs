@@ -5,6 +5,7 @@ use super::service::{Service, Volume};
 use crate::error::errno_of;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Requests, Tree};
@@ -79,7 +80,10 @@ impl Tree for Service {
         }
     }
 
-    fn slow_down(&self, _: Duration) {}
+    fn slow_down(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.delay_us.store(delay, Ordering::Relaxed);
+    }
 
     fn wait_for_turn(&self, _: u64) {}
 

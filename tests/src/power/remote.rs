@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 pub const PORT: u16 = 7;
 /// A program that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_secs(60);
-const CONNECT: Duration = Duration::from_millis(250);
+/// A machine that is busy elsewhere may lose the first packets of a connection.
+const CONNECT: Duration = Duration::from_secs(15);
+/// One that is being started does not answer at first.
+const TRY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// What to run.
@@ -40,8 +43,9 @@ impl Remote {
         let started = Instant::now();
         loop {
             alive()?;
-            match self.run(&["true"]) {
-                Ok(_) => return Ok(()),
+            let address = SocketAddrV4::new(self.address, PORT).into();
+            match TcpStream::connect_timeout(&address, TRY) {
+                Ok(_) => return self.run(&["true"]).map(drop),
                 Err(error) if started.elapsed() > limit => {
                     return Err(error).context("the guest does not come up");
                 }

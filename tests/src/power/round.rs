@@ -65,10 +65,17 @@ pub struct Report {
     synced: Vec<(String, Found)>,
     names: u64,
     lost: u64,
+    /// The node that should have served next was not in the set any more.
+    stale: bool,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.stale {
+            "the other node was stale; "
+        } else {
+            ""
+        })?;
         write!(f, "served {}", self.served)?;
         for (node, found) in &self.synced {
             write!(f, "; disk {node} {found}")?;
@@ -130,9 +137,12 @@ impl Round {
             synced: Vec::new(),
             names: 0,
             lost: 0,
+            stale: false,
         };
         let loads = self.start_loads(pair, 0)?;
         std::thread::sleep(self.delay);
+        // On a machine that is too busy a node may have been taken out of the set meanwhile.
+        pair.becomes(serving, "PRIM", NOTICE)?;
         match self.victim {
             Victim::Serving => self.lose_serving(pair, loads, rng, &mut report)?,
             Victim::Other => self.lose_other(pair, loads, rng, &mut report)?,
@@ -171,7 +181,16 @@ impl Round {
         pair.promises.add(loads.cut()?);
         pair.machines[lost].settle(self.survival[lost], rng)?;
         pair.becomes(next, "WAIT", NOTICE)?;
-        pair.machines[next].tandem(&["prim", MODULE])?;
+        if let Err(error) = pair.machines[next].tandem(&["prim", MODULE]) {
+            return if format!("{error:#}").contains("(stale)") {
+                // It was taken out in the last moment, and knows it.
+                report.stale = true;
+                pair.promises.only_synced();
+                self.lost_alone(pair, lost, rng, report)
+            } else {
+                Err(error)
+            };
+        }
         pair.becomes(next, "ALONE", NOTICE)?;
         pair.serving = next;
         report.served = self.check_served(pair)?;
@@ -184,6 +203,23 @@ impl Round {
         self.come_back(pair, &[lost], &at_cut, report)?;
         self.follow(pair, rng)?;
         self.end(pair, loads)
+    }
+
+    /// The serving node was cut off while it was alone: everything waits for it.
+    fn lost_alone(
+        &self,
+        pair: &mut Pair,
+        lost: usize,
+        rng: &mut Rng,
+        report: &mut Report,
+    ) -> Result<()> {
+        let at_cut = pair.promises.clone();
+        self.come_back(pair, &[lost], &at_cut, report)?;
+        pair.have_met()?;
+        pair.machines[lost].tandem(&["prim", MODULE])?;
+        self.follow(pair, rng)?;
+        report.served = self.check_served(pair)?;
+        Ok(())
     }
 
     fn lose_other(

@@ -217,6 +217,7 @@ impl World {
             if let Some(daemon) = self.nodes[n].daemon.as_mut() {
                 daemon.applying = false;
             }
+            self.checks.acked.sync_failed(n);
             let what = format!("fsync: errno {errno}");
             self.news(n, News::ApplyFailed(session, what));
         }

@@ -280,6 +280,7 @@ impl World {
         if fails {
             tree.sync_fails(&mut node.rng);
             drop(tree);
+            self.checks.acked.sync_failed(n);
             let what = "fsync: input/output error".to_string();
             self.tell(n, Input::LocalFailed { what });
             return self.answer(n, id, Err(super::tree::EIO));

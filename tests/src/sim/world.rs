@@ -335,6 +335,9 @@ impl World {
             Ok(())
         };
         drop(tree);
+        if result.is_err() {
+            self.checks.acked.sync_failed(n);
+        }
         let input = tandem_repl::logic::member::Input::Flushed(round, result);
         self.tell(n, input);
     }

@@ -181,10 +181,7 @@ impl Keeper {
             .collect();
         for entry in fs::read_dir(&to)?.flatten() {
             let name = entry.file_name();
-            let path = origins.get(&*name.to_string_lossy());
-            let path = path
-                .cloned()
-                .unwrap_or_else(|| format!("/{}", name.display()));
+            let path = origin(&origins, &name.to_string_lossy());
             list_below(&place, &to, &entry.path(), &path)?;
         }
         match fs::remove_file(notes) {
@@ -192,6 +189,26 @@ impl Keeper {
             _ => Ok(()),
         }
     }
+}
+
+/// Where something parked came from; what it was parked out of may have been parked before.
+fn origin(origins: &HashMap<String, String>, parked: &str) -> String {
+    let unknown = || format!("/{parked}");
+    let mut path = origins.get(parked).cloned().unwrap_or_else(unknown);
+    // Each step leads out of one parked directory.
+    for _ in 0..origins.len() {
+        let Some((above, rest)) = path
+            .strip_prefix("/.tandem/parked/")
+            .and_then(|inner| inner.split_once('/'))
+        else {
+            break;
+        };
+        match origins.get(above) {
+            Some(outer) => path = format!("{outer}/{rest}"),
+            None => break,
+        }
+    }
+    path
 }
 
 /// A line for everything below a parked entry but directories.

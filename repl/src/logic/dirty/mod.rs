@@ -73,7 +73,8 @@ pub enum Touch<'a> {
     Entry { dir: DirRef, name: &'a [u8] },
 }
 
-/// What was born in an origin from a number on may differ wholly, without a mark of its own: content
+/// What was born in an origin from a number on may differ wholly, without a mark of its own:
+/// content
 /// and attributes, and of a directory any entry (and so all below it that is found through it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Births {

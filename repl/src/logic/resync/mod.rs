@@ -107,7 +107,8 @@ pub trait SourceTree: Send + Sync {
     /// # Errors
     /// As the trait says.
     fn read(&self, dir: DirId, key: Key, offset: u64, buf: &mut [u8]) -> Result<Piece, i32>;
-    /// Attributes, and data of at most `limit` bytes; opened once. With data the size is that of the
+    /// Attributes, and data of at most `limit` bytes; opened once. With data the size is that of
+    /// the
     /// data.
     ///
     /// # Errors

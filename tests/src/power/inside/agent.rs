@@ -31,7 +31,12 @@ pub fn serve(environment: &Environment) -> Result<()> {
 
 fn answer(mut stream: TcpStream, environment: &Environment) -> Result<()> {
     stream.set_nodelay(true)?;
-    let request = Request::parse(&line(&mut stream)?)?;
+    let line = line(&mut stream)?;
+    if line.is_empty() {
+        // Somebody wanted to know whether we are there.
+        return Ok(());
+    }
+    let request = Request::parse(&line)?;
     let end = match run(&request, &stream, environment) {
         Ok(code) => format!("\nexit {code}\n"),
         Err(error) => format!("{error:#}\nexit 127\n"),

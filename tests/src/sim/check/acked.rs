@@ -25,6 +25,9 @@ struct History {
     was_cut: bool,
     /// What the node holds is this history's.
     is_current: bool,
+    /// Its disk failed to take something, and applications were told: what it holds after a power
+    /// cut is nobody's promise.
+    is_tainted: bool,
 }
 
 #[derive(Default)]
@@ -119,10 +122,15 @@ impl Acked {
         self.histories[n].was_cut = true;
     }
 
+    pub fn sync_failed(&mut self, n: usize) {
+        self.histories[n].is_tainted = true;
+    }
+
     /// The target has all that the source has.
     pub fn grown(&mut self, source: usize, target: usize) {
         self.histories[target] = self.histories[source].clone();
         self.histories[target].was_cut = false;
+        self.histories[target].is_tainted = false;
         self.histories[target].is_current = true;
     }
 
@@ -175,6 +183,9 @@ pub(super) fn judge(world: &World, n: usize) -> Result<(), Violation> {
     let other_cut = checks.histories[1 - n].was_cut || !checks.histories[1 - n].is_current;
     let waited = world.options.after_power_loss.is_some();
     let only_synced = history.was_cut && (alone || other_cut || waited);
+    if history.was_cut && history.is_tainted {
+        return Ok(());
+    }
     let tree = world.nodes[n].tree();
     let registers = tree.registers();
     for (reg, past) in &history.regs {

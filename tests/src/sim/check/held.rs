@@ -25,8 +25,8 @@ pub(super) fn judge(world: &World, ack: &Held) -> Result<(), Violation> {
     let peer = world.nodes[1 - ack.node].record.read();
     let (node, other) = (NAMES[ack.node], NAMES[1 - ack.node]);
     let id = ack.id;
-    if ack.alone && ack.sync {
-        // Begun alone, before the set grew: growth has flushed what it covers on the target.
+    if ack.sync {
+        // It ends when this node's disk has done it, whatever became of the set meanwhile.
         return Ok(());
     }
     if ack.alone {
@@ -38,7 +38,7 @@ pub(super) fn judge(world: &World, ack: &Held) -> Result<(), Violation> {
         }
         return Ok(());
     }
-    if !ack.sync && !world.checks.held.applied[1 - ack.node].contains(&id) {
+    if !world.checks.held.applied[1 - ack.node].contains(&id) {
         return violation(
             "I1 the set holds it",
             format!("{node} answers {id}, which {other} does not hold"),

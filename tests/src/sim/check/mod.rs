@@ -122,7 +122,7 @@ impl World {
         if both && follower && !record.stale && !record.clean {
             let source = self.nodes[1 - n].record.read();
             let same = source.epoch.as_ref().map(|e| e.id) == record.epoch.as_ref().map(|e| e.id);
-            if same && self.checks.servers.serves[1 - n] {
+            if same {
                 self.grown(n);
             }
         }

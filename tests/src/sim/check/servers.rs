@@ -18,7 +18,9 @@ pub struct Servers {
 
 pub(super) fn judge_ack(world: &mut World, ack: &Held) -> Result<(), Violation> {
     let n = ack.node;
-    if let Some(epoch) = world.nodes[n].record.read().epoch {
+    // A sync ends when this node's disk has done it, whatever became of the node meanwhile; it
+    // belongs to the epoch in which it was sent.
+    if let Some(epoch) = world.nodes[n].record.read().epoch.filter(|_| !ack.sync) {
         let servers = &mut world.checks.servers;
         let first = *servers.acknowledged.entry(epoch.id).or_insert(n);
         if first != n {

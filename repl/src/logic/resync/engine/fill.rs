@@ -36,7 +36,8 @@ pub(super) struct Filling {
     failed: i32,
     /// Nothing more will be sent.
     ended: bool,
-    /// Where the file ended when it was read. If it has grown since, the target gets this size: what
+    /// Where the file ended when it was read. If it has grown since, the target gets this size:
+    /// what
     /// it has beyond was not compared, and the growth is marked.
     end: u64,
     tries: u8,

@@ -122,10 +122,31 @@ impl Plan {
         mut what: impl FnMut(DirId, Key) -> Option<(Uid, bool)>,
     ) {
         self.born.extend(marks.births);
-        for mark in marks.dirs {
+        // Where the map did not know the identity the tree does; what is gone needs no mark.
+        let mut known = |dir: DirId, key: Key, uid: Uid| match uid {
+            Uid::NONE => what(dir, key).map(|(uid, _)| uid),
+            uid => Some(uid),
+        };
+        let mut dirs = marks.dirs;
+        dirs.retain_mut(|mark| {
+            let uid = known(mark.dir, mark.key, mark.uid);
+            uid.is_some_and(|uid| {
+                mark.uid = uid;
+                true
+            })
+        });
+        let mut files = marks.files;
+        files.retain_mut(|mark| {
+            let uid = known(mark.dir, mark.key, mark.uid);
+            uid.is_some_and(|uid| {
+                mark.uid = uid;
+                true
+            })
+        });
+        for mark in dirs {
             self.add_dir(mark);
         }
-        for mark in marks.files {
+        for mark in files {
             if mark.ranges.is_empty() && what(mark.dir, mark.key).is_some_and(|(_, dir)| dir) {
                 let plan = self.dirs.entry((mark.dir, mark.uid)).or_default();
                 plan.key = Some(mark.key);

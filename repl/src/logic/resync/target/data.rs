@@ -32,7 +32,8 @@ impl<T: TargetTree + ?Sized> Target<T> {
     pub(super) fn keep(&self, dir: DirId, key: Key, uid: Uid) -> Result<(), i32> {
         let session = self.lock();
         // What this session made was nowhere else.
-        let own = session.known.get(dir, uid).is_some_and(|k| k.unfinished);
+        let known = session.known.get(dir, uid);
+        let own = known.is_some_and(|k| k.unfinished && k.made);
         let aside = session.aside;
         drop(session);
         if aside && !own {
@@ -56,10 +57,12 @@ impl<T: TargetTree + ?Sized> Target<T> {
             }
         }
         let session = self.lock();
-        let unfinished = session.known.get(dir, at.uid).is_some_and(|k| k.unfinished);
+        let known = session.known.get(dir, at.uid);
+        let unfinished = known.is_some_and(|k| k.unfinished);
+        let own = known.is_some_and(|k| k.unfinished && k.made);
         let aside = session.aside;
         drop(session);
-        if aside && !unfinished {
+        if aside && !own {
             self.tree.keep(dir, key, Some(&whole.attrs))?;
         }
         let uid = unfinished.then_some(at.uid);

@@ -11,6 +11,8 @@ pub(super) struct Entry {
     pub(super) key: Key,
     /// Made or adopted here and not complete yet: its attribute does not say its identity.
     pub(super) unfinished: bool,
+    /// Made in this session: nothing of it was here before.
+    pub(super) made: bool,
     /// A directory, or a file with several names: kept.
     lasting: bool,
 }
@@ -47,6 +49,7 @@ impl Known {
         let entry = Entry {
             key,
             unfinished: false,
+            made: false,
             lasting,
         };
         if self.by_uid.insert((dir, uid), entry).is_none() && !lasting {
@@ -61,6 +64,13 @@ impl Known {
         if let Some(entry) = self.by_uid.get_mut(&(dir, uid)) {
             entry.unfinished = true;
             self.by_key.insert((dir, key), uid);
+        }
+    }
+
+    /// What began was made, not taken over.
+    pub(super) fn made(&mut self, dir: DirId, uid: Uid) {
+        if let Some(entry) = self.by_uid.get_mut(&(dir, uid)) {
+            entry.made = true;
         }
     }
 

@@ -269,6 +269,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
             self.tree.set_uid(dir, key, has.uid)?;
         }
         self.session().known.began(dir, has.uid, key, lasting);
+        self.session().known.made(dir, has.uid);
         Ok(Placed::Made)
     }
 
