@@ -182,19 +182,13 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         }
     }
 
-    pub(super) fn placed(
-        &mut self,
-        placing: Placing,
-        placed: &[Placed],
-        doubles: &[Uid],
-    ) -> Result<(), Failure> {
+    pub(super) fn placed(&mut self, placing: Placing, placed: &[Placed]) -> Result<(), Failure> {
         let Placing {
             dir,
             node,
             mode,
             entries,
         } = placing;
-        self.doubled(dir.dir, doubles);
         let mut files = Vec::new();
         for ((name, entry), placed) in entries.into_iter().zip(placed) {
             match placed {
@@ -256,6 +250,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) {
         let id = (dir, entry.uid);
+        self.away.remove(&id);
         let unknown = self.is_unknown(entry.uid);
         let looked = self.looked.contains(&id);
         let own = self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all);

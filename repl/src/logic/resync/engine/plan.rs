@@ -22,6 +22,8 @@ pub(super) struct DirPlan {
     pub(super) all: bool,
     /// And the content of all files in it.
     pub(super) deep: bool,
+    /// All below it is to be compared, if the target has it.
+    pub(super) walk: bool,
     /// Its own attributes may differ.
     pub(super) meta: bool,
     /// The target knows it.
@@ -205,6 +207,7 @@ impl Plan {
             plan.all |= left.all;
             plan.deep |= left.deep;
             plan.meta |= left.meta;
+            plan.walk |= left.walk;
             plan.names.extend(left.names);
             plan.way = plan.way.take().or(left.way);
             plan.tries = plan.tries.max(left.tries);

@@ -15,6 +15,14 @@ enum Lies {
     Tree,
 }
 
+/// What was moved out of the way.
+#[derive(Default)]
+struct Away {
+    directories: Vec<Uid>,
+    /// Of which there is another one.
+    doubles: Vec<Uid>,
+}
+
 impl<T: TargetTree + ?Sized> Target<T> {
     /// The directory an identity names; `ESTALE` if it was not found in this session.
     pub(super) fn dir_key(&self, dir: DirId, uid: Uid) -> Result<Key, i32> {
@@ -105,15 +113,15 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     pub(super) fn check(&self, dir: DirId, parent: Uid, entries: &[Expect]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
-        let (mut parked, mut doubles) = (Vec::new(), Vec::new());
+        let mut away = Away::default();
         let seen = entries.iter().map(|expect| {
-            let checked = self.check_one(dir, key, expect, &mut parked, &mut doubles);
+            let checked = self.check_one(dir, key, expect, &mut away);
             checked.unwrap_or_else(Seen::Failed)
         });
         Ok(Reply::Checked {
             seen: seen.collect(),
-            parked,
-            doubles,
+            parked: away.directories,
+            doubles: away.doubles,
         })
     }
 
@@ -122,8 +130,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         dir: DirId,
         parent: Key,
         expect: &Expect,
-        parked: &mut Vec<Uid>,
-        doubles: &mut Vec<Uid>,
+        away: &mut Away,
     ) -> Result<Seen, i32> {
         let name = expect.name.bytes();
         let Some(there) = self.look(dir, parent, name)? else {
@@ -138,16 +145,16 @@ impl<T: TargetTree + ?Sized> Target<T> {
                 return Ok(Seen::Same);
             }
             if self.is_adoptable(dir, has, &there) {
-                if has.kind == Kind::Directory {
+                if has.kind == Kind::Directory
+                    && expect.adopt
+                    && self.parked(dir, has.uid)?.is_none()
+                {
                     self.session().known.began(dir, has.uid, there.key, true);
                 }
                 return Ok(Seen::Strange);
             }
         }
-        self.park(dir, (parent, name), &there, doubles)?;
-        if there.kind == Kind::Directory {
-            parked.extend(there.uid);
-        }
+        self.park(dir, (parent, name), &there, away)?;
         Ok(Seen::Parked)
     }
 
@@ -169,7 +176,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         dir: DirId,
         (parent, name): (Key, &[u8]),
         there: &There,
-        doubles: &mut Vec<Uid>,
+        away: &mut Away,
     ) -> Result<(), i32> {
         let parking = self.tree.parking(dir, true)?.ok_or(EIO)?;
         let known = there.uid.and_then(|uid| self.session().known.get(dir, uid));
@@ -179,7 +186,10 @@ impl<T: TargetTree + ?Sized> Target<T> {
             _ => self.nameless(),
         };
         if known.is_some_and(|k| k.key != there.key) {
-            doubles.extend(there.uid);
+            away.doubles.extend(there.uid);
+        }
+        if there.kind == Kind::Directory {
+            away.directories.extend(there.uid);
         }
         if self.session().aside {
             self.tree.note_parked(dir, (parent, name), &parked)?;
@@ -206,7 +216,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
             if first.is_some_and(|f| f.key == there.key) {
                 return self.tree.unlink(dir, parent, name);
             }
-            doubles.extend(there.uid);
+            away.doubles.extend(there.uid);
             parked = self.nameless();
         }
     }
@@ -219,24 +229,19 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     pub(super) fn put(&self, dir: DirId, parent: Uid, entries: &[Put]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
-        let mut doubles = Vec::new();
+        let mut away = Away::default();
         let placed = entries.iter().map(|put| {
-            let placed = self.put_one(dir, key, put, &mut doubles);
+            let placed = self.put_one(dir, key, put, &mut away);
             placed.unwrap_or_else(Placed::Failed)
         });
         Ok(Reply::Placed {
             placed: placed.collect(),
-            doubles,
+            parked: away.directories,
+            doubles: away.doubles,
         })
     }
 
-    fn put_one(
-        &self,
-        dir: DirId,
-        parent: Key,
-        put: &Put,
-        doubles: &mut Vec<Uid>,
-    ) -> Result<Placed, i32> {
+    fn put_one(&self, dir: DirId, parent: Key, put: &Put, away: &mut Away) -> Result<Placed, i32> {
         let (name, has) = (put.name.bytes(), &put.has);
         let mut lasting = has.several || has.kind == Kind::Directory;
         if let Some(there) = self.look(dir, parent, name)? {
@@ -251,7 +256,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
                     return Ok(Placed::Adopted);
                 }
             }
-            self.park(dir, (parent, name), &there, doubles)?;
+            self.park(dir, (parent, name), &there, away)?;
         }
         if let Some(placed) = self.place(dir, (parent, name), put)? {
             return Ok(placed);
