@@ -6,7 +6,7 @@ use super::super::{Entry, Failure, Feed, Pipe};
 use super::look::{has, source_failed, weight};
 use super::plan::WHOLE;
 use super::{Dir, ENTRY_COST, Engine, REQUEST, Then, Work, is_gone};
-use crate::ids::{DirId, Uid};
+use crate::ids::DirId;
 
 /// Entries in one request.
 const ENTRIES: usize = 256;

@@ -251,7 +251,10 @@ impl<T: TargetTree + ?Sized> Target<T> {
                     self.session().known.saw(dir, has.uid, there.key, lasting);
                     return Ok(Placed::Was);
                 }
-                if self.is_adoptable(dir, has, &there) {
+                if put.make
+                    && self.is_adoptable(dir, has, &there)
+                    && self.parked(dir, has.uid)?.is_none()
+                {
                     self.session().known.began(dir, has.uid, there.key, lasting);
                     return Ok(Placed::Adopted);
                 }
