@@ -14,7 +14,7 @@ const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from
 --hours N   so long
 --seed S    one seed, with the faults that are enough to make it fail
 --trace     with everything that happened
---all       go on after a finding; how many of each kind, and the first seed";
+--all       go on after a finding: each, and how many of each kind";
 
 struct Arguments {
     seed: Option<u64>,
@@ -78,6 +78,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
         totals.2 += outcome.stats.serves;
         match outcome.violation {
             Some(violation) if arguments.all => {
+                println!("seed {seed}: {}", violation.oracle);
                 let kind = kinds.entry(violation.oracle).or_insert((0, seed));
                 kind.0 += 1;
             }

@@ -242,9 +242,17 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             None => {}
         }
         let mut entries = Vec::new();
+        let deep = self.plan.dirs.get(&(look.dir, look.uid));
+        let deep = deep.is_some_and(|plan| plan.deep);
         for (name, found) in list {
             let entry = self.entry(&look, &name)?;
             let same = |e: &&Entry| Some(e.uid) == found.uid && e.kind == found.kind;
+            // A file that only the target has in a deep directory is compared where it is placed.
+            if let Some(uid) = found.uid.filter(|_| deep && found.kind == Kind::File)
+                && entry.as_ref().filter(same).is_none()
+            {
+                self.plan.wanted.insert((look.dir, uid), vec![WHOLE]);
+            }
             let needed = match entry.as_ref().filter(same) {
                 Some(e) if e.kind == Kind::Directory => {
                     look.recurse || self.suspect || self.is_unknown(e.uid)
@@ -387,7 +395,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             self.post_forgets().await?;
         }
         let id = (dir, uid);
-        if self.forgetful && uid != Uid::ROOT && !self.plan.dirs.contains_key(&id) {
+        let known = self.plan.dirs.contains_key(&id) || self.held.contains(&id);
+        if self.forgetful && uid != Uid::ROOT && !known {
             self.forgets.push((dir, uid));
         }
         Ok(())

@@ -87,6 +87,8 @@ struct Engine<'a, P, F> {
     again: Plan,
     /// Directories that do not count as whole yet, children before parents.
     refused: Vec<Dir>,
+    /// Those of earlier passes: the target must know them at the end of this one.
+    held: HashSet<(DirId, Uid)>,
     nodes: Nodes,
     /// Open nodes that are to be looked at before they are placed.
     late: Vec<(usize, Mode)>,
@@ -133,6 +135,7 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         plan: Plan::default(),
         again: Plan::default(),
         refused: Vec::new(),
+        held: HashSet::new(),
         nodes: Nodes::default(),
         late: Vec::new(),
         looked: HashSet::new(),

@@ -303,6 +303,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     ) -> Option<usize> {
         let id = (dir.dir, entry.uid);
         let place = (dir.uid, name);
+        let wanted = self.plan.wanted.remove(&id);
         if placed == Placed::Made {
             self.plan.files.remove(&id);
             return Some(self.start(id, entry, vec![place], Some(node), None));
@@ -310,7 +311,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let birth = self.plan.is_birth(entry.uid);
         let all = placed == Placed::Adopted || mode.whole || birth || self.suspect;
         if !all {
-            if let Some(ranges) = self.plan.wanted.remove(&id) {
+            if let Some(ranges) = wanted {
                 let (dir, uid) = id;
                 self.plan.want(dir, uid, entry.key, None, ranges);
             }

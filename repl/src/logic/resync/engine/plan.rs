@@ -199,6 +199,14 @@ impl Plan {
         plan.ranges = merged(std::mem::take(&mut plan.ranges));
     }
 
+    /// What the target has marked and no pass has met yet: it may have been renamed while they
+    /// went on.
+    pub(super) fn carry_wanted(&mut self, left: BTreeMap<(DirId, Uid), Vec<(u64, u64)>>) {
+        for (id, ranges) in left {
+            self.wanted.entry(id).or_default().extend(ranges);
+        }
+    }
+
     /// What an earlier pass left over.
     pub(super) fn carry(&mut self, left: Self) {
         for (id, left) in left.dirs {
