@@ -67,8 +67,8 @@ impl Tree for Service {
         self.marks_since(since)
     }
 
-    fn drop_marks(&self, before: Generation) -> Result<(), String> {
-        self.marks.drop_before(before)
+    fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String> {
+        self.marks.drop_before(before, warm)
     }
 
     fn pressure(&self) -> Pressure {

@@ -67,19 +67,32 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     /// `None` if the way was found, or the step that leads elsewhere.
     fn follow(&self, dir: DirId, way: &Way) -> Result<Option<u16>, i32> {
-        // From the deepest step that is known, downwards.
-        let mut start = 0;
-        let mut at = self.tree.root(dir);
-        for (step, (uid, _)) in way.iter().enumerate().rev() {
+        // From the deepest step that is known, downwards. What is parked comes last: the directory
+        // may be here twice, and the way leads to the one that counts.
+        let known = |uid: &Uid| self.session().known.get(dir, *uid).map(|k| k.key);
+        let steps = way.iter().enumerate().rev();
+        let mut steps = steps.filter_map(|(step, (uid, _))| Some((step + 1, known(uid)?)));
+        let from = steps.next().unwrap_or((0, self.tree.root(dir)));
+        let Some(step) = self.walk_down(dir, way, from)? else {
+            return Ok(None);
+        };
+        for (deep, (uid, _)) in way.iter().enumerate().rev() {
             match self.dir_key(dir, *uid) {
-                Ok(key) => {
-                    (start, at) = (step + 1, key);
-                    break;
-                }
+                Ok(key) => return self.walk_down(dir, way, (deep + 1, key)),
                 Err(ESTALE) => {}
                 Err(errno) => return Err(errno),
             }
         }
+        Ok(Some(step))
+    }
+
+    /// As [`Self::follow`], from a step on that is known.
+    fn walk_down(
+        &self,
+        dir: DirId,
+        way: &Way,
+        (start, mut at): (usize, Key),
+    ) -> Result<Option<u16>, i32> {
         for (step, (uid, name)) in way.iter().enumerate().skip(start) {
             match self.look(dir, at, name.bytes())? {
                 Some(there) if there.uid == Some(*uid) && there.kind == Kind::Directory => {
