@@ -56,6 +56,9 @@ pub struct ModuleConfig {
     pub hot_limit: u64,
     /// Bytes kept aside at most before they are overwritten.
     pub aside_limit: u64,
+    /// How much longer than undisturbed answers may take while a resync runs, percent (95th
+    /// percentile); `None`: however long.
+    pub resync_slowdown: Option<u32>,
     /// Time between two background verifications; `None`: none.
     pub scrub: Option<Duration>,
     /// Whether character and block devices may be made in the directories.

@@ -1,6 +1,9 @@
 //! One module's file system daemon: its directories covered, its driver running, its control socket
 //! open, until it is told to stop.
 
+mod process;
+mod status;
+
 use crate::config::ModuleConfig;
 use crate::io::backing::Backing;
 use crate::io::control;
@@ -12,25 +15,20 @@ use crate::io::resync::aside;
 use crate::io::resync::tidy_at_start;
 use crate::io::scrub;
 use crate::io::service::{Service, Volume};
+use process::{Signals, drop_groups, raise_open_files};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use tandem_repl::control::{
-    Answer, Counters, DirectoryStatus, Divergence, Refusal, Request, ResyncStatus, State, Status,
-};
+use tandem_repl::control::{Answer, Divergence, Refusal, Request};
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
 use tandem_repl::io::journal::JournalError;
 use tandem_repl::io::record::{RecordError, RecordStore, boot_id};
 use tandem_repl::io::tls::Pem;
-use tandem_repl::logic::resync::progress::{Phase, Snapshot};
 use thiserror::Error;
 
-/// Open files the daemon may need: one per file that applications hold open, and its caches.
-const OPEN_FILES: u64 = 1 << 20;
 /// Files kept aside that are listed at once.
 const MAX_ASIDE: usize = 2000;
 /// How long after a change a file's times are sent to the peer.
@@ -197,6 +195,9 @@ fn start_driver(
         local: addr(&config.local),
         peer: addr(&config.peer),
         stall_limit: config.stall_limit,
+        latency_bound: config
+            .resync_slowdown
+            .map(|more| 1.0 + f64::from(more) / 100.0),
         digest: config.digest,
         pem: Pem {
             ca: &config.credentials.ca_pem,
@@ -288,145 +289,5 @@ impl Daemon {
         // An answer is one line of bounded length.
         all.truncate(MAX_ASIDE);
         Answer::Divergence(all)
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        let driver = self.driver.status();
-        let alone = self.service.alone.load(Ordering::Relaxed);
-        let (rss_bytes, cpu_us) = usage();
-        // Alone there is nobody they wait for.
-        let times = match driver.state {
-            State::Prim => self.service.times_waiting(),
-            _ => 0,
-        };
-        let directories = self.config.directories.iter().map(|d| DirectoryStatus {
-            path: d.path.display().to_string(),
-            mounted: mount::is_mounted(&d.path),
-        });
-        Status {
-            module: self.config.module.clone(),
-            node: self.config.local.name.clone(),
-            state: driver.state,
-            readiness: driver.readiness,
-            reason: driver.reason,
-            pid: std::process::id(),
-            epoch: driver
-                .record
-                .epoch
-                .as_ref()
-                .map(|e| (e.number, e.id.to_string())),
-            in_sync: driver.record.epoch.map(|e| e.set).unwrap_or_default(),
-            peer: driver.peer,
-            directories: directories.collect(),
-            counters: Counters {
-                acknowledged: driver.counters.acknowledged + alone,
-                in_flight: driver.counters.in_flight + times,
-                rss_bytes,
-                cpu_us,
-                ..driver.counters
-            },
-            why: driver.why,
-            marks: self.service.marks.status(),
-            resync: self.driver.resync().map(resync_status),
-            verify: self.service.verify.status(),
-        }
-    }
-}
-
-fn resync_status((progress, since): (Snapshot, Duration)) -> ResyncStatus {
-    let phase = match progress.phase {
-        Phase::Start => "beginning",
-        Phase::Look => "looking",
-        Phase::Place => "placing",
-        Phase::Fill => "filling",
-        Phase::Flush => "flushing",
-        Phase::Wait => "waiting",
-        Phase::Last => "last pass",
-        Phase::Done => "done",
-    };
-    let rate = (progress.done as f64 / since.as_secs_f64().max(0.001)) as u64;
-    let left = progress.total.saturating_sub(progress.done);
-    ResyncStatus {
-        phase: format!("pass {}, {phase}", progress.pass),
-        done_bytes: progress.done,
-        total_bytes: progress.total,
-        sent_bytes: progress.sent,
-        files: progress.files,
-        bytes_per_second: rate,
-        eta_s: left.checked_div(rate),
-        stuck: None,
-    }
-}
-
-/// Resident memory and processor time of this process.
-fn usage() -> (u64, u64) {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    // SAFETY: `rusage` is plain data for which zero is a value; the kernel fills it.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the structure is valid for writes.
-    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
-    let micros =
-        |t: libc::timeval| t.tv_sec.cast_unsigned() * 1_000_000 + t.tv_usec.cast_unsigned();
-    // SAFETY: takes a number only.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.cast_unsigned();
-    (
-        pages * page,
-        micros(usage.ru_utime) + micros(usage.ru_stime),
-    )
-}
-
-/// The daemon's own groups must not be taken for those of the callers it acts for.
-fn drop_groups() {
-    // SAFETY: no groups are passed, so no memory is read.
-    if unsafe { libc::setgroups(0, std::ptr::null()) } != 0 {
-        tracing::debug!("the daemon keeps its groups");
-    }
-}
-
-/// As many open files as the system lets root have.
-fn raise_open_files() {
-    let limit = libc::rlimit {
-        rlim_cur: OPEN_FILES,
-        rlim_max: OPEN_FILES,
-    };
-    // SAFETY: the structure lives through the call.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        tracing::debug!("the limit of open files stays as it is");
-    }
-}
-
-/// Signals that mean "stop in order".
-struct Signals {
-    set: libc::sigset_t,
-}
-
-impl Signals {
-    /// Blocks them in this thread and those it starts.
-    fn block() -> Self {
-        // SAFETY: a signal set is plain data; the calls initialise and use it.
-        unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGTERM);
-            libc::sigaddset(&raw mut set, libc::SIGINT);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-            Self { set }
-        }
-    }
-
-    fn pending(&self) -> bool {
-        let none = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: set and time live through the call.
-        unsafe {
-            libc::sigtimedwait(&raw const self.set, std::ptr::null_mut(), &raw const none) > 0
-        }
     }
 }

@@ -185,6 +185,16 @@ pub struct ResyncStatus {
     pub eta_s: Option<u64>,
     /// Why nothing moves, when nothing moves.
     pub stuck: Option<String>,
+    /// Percent of the time in which it works, so that the application is not disturbed; `None`: it
+    /// takes what it gets.
+    #[serde(default)]
+    pub share_percent: Option<u64>,
+    /// How long the application's answers take, as last measured; undisturbed ones are 100.
+    #[serde(default)]
+    pub latency_percent: Option<u64>,
+    /// Microseconds by which every change is delayed, because the resync does not keep up.
+    #[serde(default)]
+    pub change_delay_us: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -161,6 +161,18 @@ pub(super) fn resync_text(resync: &ResyncStatus) -> String {
     if let Some(seconds) = resync.eta_s {
         text += &format!(", {seconds} s left");
     }
+    match (resync.share_percent, resync.latency_percent) {
+        (Some(share @ ..100), Some(latency)) => {
+            text += &format!("; working {share} % of the time, answers at {latency} %");
+        }
+        (Some(share @ ..100), None) => text += &format!("; working {share} % of the time"),
+        _ => {}
+    }
+    if resync.change_delay_us > 0 {
+        let ms = resync.change_delay_us as f64 / 1000.0;
+        text +=
+            &format!("; changes come faster than they travel and are delayed by {ms:.1} ms each");
+    }
     if let Some(stuck) = &resync.stuck {
         text += &format!("; nothing moves: {stuck}");
     }

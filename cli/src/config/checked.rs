@@ -22,6 +22,11 @@ const SHORTEST_STALL: Duration = Duration::from_millis(500);
 /// Above a minute, applications give up by themselves.
 const LONGEST_STALL: Duration = Duration::from_secs(60);
 
+/// Answers that take a third longer nobody notices; the client's figure.
+const DEFAULT_SLOWDOWN: u32 = 30;
+/// Below this the difference is not to be told from chance; above it "off" says it better.
+const SLOWDOWNS: std::ops::RangeInclusive<u32> = 5..=1000;
+
 const DEFAULT_HOT_LIMIT: u64 = 1 << 30;
 /// Below this a busy application would have checkpoints all the time.
 const SMALLEST_HOT: u64 = 16 << 20;
@@ -64,6 +69,7 @@ pub(crate) struct Module {
     pub(crate) stall_limit: Duration,
     pub(crate) hot_limit: u64,
     pub(crate) aside_limit: u64,
+    pub(crate) resync_slowdown: Option<u32>,
     pub(crate) scrub: Option<Duration>,
     pub(crate) devices: bool,
 }
@@ -205,6 +211,20 @@ pub(crate) fn module(
     let aside_limit = raw
         .aside_limit
         .map_or(DEFAULT_ASIDE_LIMIT, |limit| limit.value);
+    let resync_slowdown = match raw.resync_slowdown {
+        None => Some(DEFAULT_SLOWDOWN),
+        Some(chosen) => {
+            let bad = chosen.value.filter(|percent| !SLOWDOWNS.contains(percent));
+            let fault = bad.map(|percent| {
+                let (least, most) = (SLOWDOWNS.start(), SLOWDOWNS.end());
+                format!(
+                    "found resync_slowdown {percent}%, expected {least}% to {most}%, or \"off\""
+                )
+            });
+            note(problems, &chosen.place, fault);
+            chosen.value
+        }
+    };
     let scrub = match raw.scrub {
         None => Some(DEFAULT_SCRUB),
         Some(chosen) => {
@@ -236,6 +256,7 @@ pub(crate) fn module(
         stall_limit,
         hot_limit,
         aside_limit,
+        resync_slowdown,
         scrub,
         devices,
     })

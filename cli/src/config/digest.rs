@@ -3,7 +3,8 @@
 //!
 //! What is hashed is the validated meaning, so comments, spelling of defaults, and the order of
 //! nodes make no difference. Left out are each node's private part (node.ron, paths of state and
-//! run), and `hot_limit`, `aside_limit` and `scrub`, about which they need not agree.
+//! run), and `hot_limit`, `aside_limit`, `resync_slowdown` and `scrub`, about which they need not
+//! agree.
 
 use serde::Serialize;
 use tandem_fs::config::Ack;

@@ -298,6 +298,7 @@ impl Config {
             stall_limit: module.stall_limit,
             hot_limit: module.hot_limit,
             aside_limit: module.aside_limit,
+            resync_slowdown: module.resync_slowdown,
             scrub: module.scrub,
             devices: module.devices,
             digest: digest::digest(&self.cluster, module),

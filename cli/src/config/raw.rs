@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::problem::{At, Place};
 use super::reader::Reader;
 use super::tree::{Shape, Tree};
-use super::units::{DURATION_FORM, SIZE_FORM, parse_duration, parse_size};
+use super::units::{
+    DURATION_FORM, PERCENT_FORM, SIZE_FORM, parse_duration, parse_percent, parse_size,
+};
 
 /// `cluster.ron`, the same on all nodes.
 pub(crate) struct RawCluster {
@@ -30,6 +32,8 @@ pub(crate) struct RawModule {
     pub(crate) stall_limit: Option<At<Duration>>,
     pub(crate) hot_limit: Option<At<u64>>,
     pub(crate) aside_limit: Option<At<u64>>,
+    /// Percent. Nothing: off.
+    pub(crate) resync_slowdown: Option<At<Option<u32>>>,
     /// Nothing: off.
     pub(crate) scrub: Option<At<Option<Duration>>>,
     pub(crate) devices: Option<At<bool>>,
@@ -102,6 +106,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         "stall_limit",
         "hot_limit",
         "aside_limit",
+        "resync_slowdown",
         "scrub",
         "devices",
     ];
@@ -140,6 +145,9 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         .and_then(|t| duration(reader, t));
     let hot_limit = keys.optional("hot_limit").and_then(|t| size(reader, t));
     let aside_limit = keys.optional("aside_limit").and_then(|t| size(reader, t));
+    let resync_slowdown = keys
+        .optional("resync_slowdown")
+        .and_then(|t| slowdown(reader, t));
     let scrub = keys.optional("scrub").and_then(|t| scrub(reader, t));
     let devices = keys
         .optional("devices")
@@ -153,6 +161,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         stall_limit,
         hot_limit,
         aside_limit,
+        resync_slowdown,
         scrub,
         devices,
     })
@@ -210,6 +219,21 @@ fn scrub<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Option<Durat
         return Some(text.map(|_| None));
     }
     duration(reader, tree).map(|time| time.map(Some))
+}
+
+/// A share, or `"off"`.
+fn slowdown<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Option<u32>>> {
+    let text: At<String> = reader.value(tree, PERCENT_FORM)?;
+    if text.value == "off" {
+        return Some(text.map(|_| None));
+    }
+    match parse_percent(&text.value) {
+        Ok(percent) => Some(text.map(|_| Some(percent))),
+        Err(message) => {
+            reader.note(tree.at, message);
+            None
+        }
+    }
 }
 
 fn duration<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Duration>> {

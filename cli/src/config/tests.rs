@@ -58,7 +58,7 @@ fn the_long_form_is_read() {
         mode: mirror, nodes: ["b", "a"],
         directories: ["/nowhere/ledger", (path: "/nowhere/db", direct: ["*.ibd", r"log/**"])],
         port: 7401, ack: durable, stall_limit: "500ms", devices: true,
-        hot_limit: "64MiB", aside_limit: "1GiB", scrub: "off",
+        hot_limit: "64MiB", aside_limit: "1GiB", resync_slowdown: "50%", scrub: "off",
     )"#;
     let example = Example::new().with("modules/ledger.ron", text);
     let config = config(&example, "ledger");
@@ -69,6 +69,7 @@ fn the_long_form_is_read() {
     assert_eq!(config.stall_limit, Duration::from_millis(500));
     assert_eq!(config.hot_limit, 64 << 20);
     assert_eq!((config.aside_limit, config.scrub), (1 << 30, None));
+    assert_eq!(config.resync_slowdown, Some(50));
 }
 
 #[test]
@@ -148,7 +149,8 @@ fn missing_keys_are_named_with_an_example() {
             "etc/modules/ledger.ron:1:1: key `directories` is missing; \
          add `directories: [\"/var/lib/NAME\"]`",
             "etc/modules/ledger.ron:1:16: unknown key `node`, expected mode, nodes, directories, \
-         port, ack, stall_limit, hot_limit, aside_limit, scrub, devices; did you mean `nodes`?",
+         port, ack, stall_limit, hot_limit, aside_limit, \
+         resync_slowdown, scrub, devices; did you mean `nodes`?",
         ],
     );
 }

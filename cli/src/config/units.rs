@@ -1,6 +1,5 @@
-//! Times and sizes with their unit in the text, so that no reader has to know whether a bare 3
-//! means
-//! seconds.
+//! Times, sizes and shares with their unit in the text, so that no reader has to know whether a
+//! bare 3 means seconds.
 
 use std::time::Duration;
 
@@ -45,6 +44,18 @@ pub(crate) fn show_duration(duration: Duration) -> String {
         }
     }
     format!("{ms}ms")
+}
+
+/// What [`parse_percent`] reads, for messages.
+pub(crate) const PERCENT_FORM: &str = "a share such as \"30%\"";
+
+/// Reads `30%`.
+///
+/// # Errors
+/// What is expected instead, ready for a message.
+pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').and_then(|n| n.parse().ok());
+    number.ok_or_else(|| format!("found `{text}`, expected {PERCENT_FORM}"))
 }
 
 /// What [`parse_size`] reads, for messages.

@@ -20,9 +20,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tandem_repl::ids::{FileId, Uid};
 use tandem_repl::limits::{MAX_NAME, MAX_TARGET, MAX_XATTR};
+use tandem_repl::logic::latency::Class;
 use tandem_repl::op::{AttrSet, Durability, Kind, Op, Privileges};
 
 /// Handles carry generations, so ids are never used again for another file.
@@ -309,7 +310,10 @@ impl Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match self.volume.read(id(ino), &mut buffer[..size], offset) {
+            let began = self.service.meters.is_on().then(Instant::now);
+            let read = self.volume.read(id(ino), &mut buffer[..size], offset);
+            self.service.note(Class::Read, began);
+            match read {
                 Ok(n) => reply.data(&buffer[..n]),
                 Err(e) if errno_of(&e) == libc::EIO => {
                     self.read_from_peer(id(ino), offset, size, reply);

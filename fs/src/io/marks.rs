@@ -7,20 +7,22 @@
 //!
 //! Lock order: journal, then map. Neither is held while anything else is.
 
+mod hold;
 mod place;
 mod touch;
 
 use super::lasting::Found;
 use super::service::Volume;
+use hold::Hold;
 use place::{Finder, identify};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use tandem_repl::control::MarksStatus;
-use tandem_repl::ids::{Id128, Uid};
+use tandem_repl::ids::{DirId, Id128, Uid};
 use tandem_repl::io::journal::{Journal, JournalError};
-use tandem_repl::logic::dirty::{self, Cover, Generation, Limits, Map, Pressure, Rules};
+use tandem_repl::logic::dirty::{self, Cover, Generation, Limits, Map, Pressure, Rules, Touch};
 
 /// For measuring only: nothing is marked, so nothing is known after a crash.
 const WITHOUT: &str = "TANDEM_MEASURE_WITHOUT_MARKS";
@@ -36,6 +38,7 @@ pub(crate) struct Marks {
     on_failure: OnceLock<OnFailure>,
     /// Marking is turned off.
     off: bool,
+    hold: Hold,
     waits: Waits,
 }
 
@@ -100,6 +103,7 @@ impl Marks {
             flushed: Condvar::new(),
             on_failure: OnceLock::new(),
             off,
+            hold: Hold::new(opening.hot_limit),
             waits: Waits::default(),
         };
         marks.rewrite(&mut marks.journal(), |_| {})?;
@@ -127,6 +131,21 @@ impl Marks {
         self.flush.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a change is covered by what is durable, as far as can be told without its place.
+    fn covered(&self, dir: DirId, touch: &Touch<'_>) -> bool {
+        let mut map = self.map();
+        let covered = map.covered(dir, touch);
+        self.hold.written(map.hot());
+        covered
+    }
+
+    fn cover(&self, dir: DirId, touch: &Touch<'_>) -> Cover {
+        let mut map = self.map();
+        let cover = map.cover(dir, touch);
+        self.hold.written(map.hot());
+        cover
+    }
+
     /// The identity of a file that is about to be made.
     pub(crate) fn next_uid(&self) -> Uid {
         self.map().next_uid()
@@ -140,6 +159,7 @@ impl Marks {
         let Cover::Needs(seq) = cover else {
             return Ok(());
         };
+
         let began = Instant::now();
         let result = self.wait_for(seq);
         let time = began.elapsed().as_micros() as u64;
@@ -248,8 +268,7 @@ impl Marks {
     }
 
     /// What was touched in a generation or after it, or all that may differ. Everything in it has
-    /// an
-    /// identity.
+    /// an identity.
     pub(super) fn get(
         &self,
         generation: Option<Generation>,
@@ -287,7 +306,20 @@ impl Marks {
             let mut journal = self.journal();
             self.rewrite(&mut journal, |map| map.drop_before(generation, warm))
         };
-        self.written(written)
+        let result = self.written(written);
+        let hot = self.map().hot();
+        self.hold.checkpoint(result.is_ok(), hot);
+        result
+    }
+
+    /// Whether changes are to wait for the checkpoint that is due.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.off && self.hold.is_full()
+    }
+
+    /// Changes go to both nodes from now on.
+    pub(crate) fn begin_replicating(&self) {
+        self.hold.begin(self.map().hot());
     }
 
     pub(crate) fn status(&self) -> MarksStatus {

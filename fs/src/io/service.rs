@@ -8,6 +8,7 @@
 //!
 //! Lock order: gate, then a file's order, then the driver's core, then a node's state.
 
+mod park;
 mod peer;
 mod repair;
 mod sync;
@@ -31,13 +32,12 @@ use fuser::Notifier;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
-use std::time::Duration;
-use tandem_repl::ids::{DirId, OpSeq};
+use std::time::{Duration, Instant};
+use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Completion, Driver, Shipment};
-use tandem_repl::limits::MAX_PARKED;
+use tandem_repl::logic::latency::{Class, Meters};
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
-use tandem_repl::wire::{FrameHeader, HEADER, Message, encode_op};
 
 /// Threads that serve the kernel, per directory.
 pub(crate) const SERVERS: usize = 4;
@@ -45,8 +45,6 @@ pub(crate) const SERVERS: usize = 4;
 const INLINE_SYNCS: usize = 2;
 /// Threads of the pool.
 const POOL: usize = 14;
-/// Bytes that parked changes may hold; beyond it a change is refused with `EAGAIN`.
-const MAX_PARKED_BYTES: usize = 64 * 1024 * 1024;
 
 /// One replicated directory.
 pub(crate) struct Volume {
@@ -71,14 +69,6 @@ pub(crate) struct Done {
 
 pub(crate) type Finish = Box<dyn FnOnce(Result<Done, i32>) + Send>;
 
-/// Changes that wait for the gate to open.
-#[derive(Default)]
-struct Parked {
-    jobs: Vec<Box<dyn FnOnce() + Send>>,
-    /// What they hold in memory.
-    bytes: usize,
-}
-
 pub(crate) struct Service {
     pub(crate) volumes: Vec<Arc<Volume>>,
     gate: RwLock<Gate>,
@@ -87,7 +77,7 @@ pub(crate) struct Service {
     period: AtomicU64,
     /// Periods so far.
     periods: AtomicU64,
-    parked: Mutex<Parked>,
+    parked: Mutex<park::Parked>,
     /// Held while times are sent, so that a stop knows when all are.
     sending_times: Mutex<()>,
     pool: Pool,
@@ -105,6 +95,8 @@ pub(crate) struct Service {
     changes: [AtomicU64; 2],
     /// Delay of each change, because a resync does not keep up; microseconds.
     pub(crate) delay_us: AtomicU64,
+    /// How long the application waits while a resync runs.
+    pub(crate) meters: Meters,
     /// Itself, for what outlives a call.
     own: OnceLock<Weak<Self>>,
     /// Gives identities to files that were found without.
@@ -150,6 +142,7 @@ impl Service {
             marks,
             changes: Default::default(),
             delay_us: AtomicU64::new(0),
+            meters: Meters::default(),
             own: OnceLock::new(),
             found: Arc::default(),
         })
@@ -183,60 +176,23 @@ impl Service {
         let gate = self.gate();
         let result = match *gate {
             Gate::ReadOnly => Err((finish, libc::EROFS)),
-            Gate::Frozen => self.park_op(volume, op, finish),
+            held if self.holds(held, names::payload(op)) => {
+                self.park_op(held, (volume, op), finish)
+            }
             Gate::Alone => {
+                let began = self.meters.is_on().then(Instant::now);
                 let result = self.do_alone(volume, op);
+                self.note(Class::Change, began);
                 drop(gate);
                 return finish(result);
             }
-            Gate::Replicated => self.do_replicated(volume, op, finish).map(|_| ()),
+            _ => self.do_replicated(volume, op, finish).map(|_| ()),
         };
         // Answering may lead to another change, which must find the gate free.
         drop(gate);
         if let Err((finish, errno)) = result {
             finish(Err(errno));
         }
-    }
-
-    /// Keeps an operation until the gate opens. One per waiting application thread.
-    fn park_op(
-        self: &Arc<Self>,
-        volume: &Arc<Volume>,
-        op: &Op<'_>,
-        finish: Finish,
-    ) -> Result<(), (Finish, i32)> {
-        if !self.may_park(names::payload(op)) {
-            return Err((finish, libc::EAGAIN));
-        }
-        // The frame is the operation's owned form.
-        let mut frame = Vec::new();
-        encode_op(&mut frame, volume.id, OpSeq(0), op);
-        let (service, volume) = (self.clone(), volume.clone());
-        self.park(frame.len(), move || {
-            let parts = frame.split_first_chunk::<HEADER>();
-            let decoded = parts.and_then(|(head, body)| {
-                FrameHeader::parse(head).and_then(|h| h.decode(body)).ok()
-            });
-            match decoded.map(|f| f.message) {
-                Some(Message::Op { op, .. }) => match op.sync_part() {
-                    Some(sync) => service.sync(&volume, &sync, finish),
-                    None => service.change(&volume, &op, finish),
-                },
-                _ => finish(Err(libc::EIO)),
-            }
-        });
-        Ok(())
-    }
-
-    fn may_park(&self, bytes: usize) -> bool {
-        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.jobs.len() < MAX_PARKED && parked.bytes + bytes <= MAX_PARKED_BYTES
-    }
-
-    fn park(&self, bytes: usize, job: impl FnOnce() + Send + 'static) {
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.bytes += bytes;
-        parked.jobs.push(Box::new(job));
     }
 
     fn do_alone(&self, volume: &Volume, op: &Op<'_>) -> Result<Done, i32> {
@@ -331,6 +287,14 @@ impl Service {
             self.send_whiteout_times(volume, op);
         }
         Ok(written)
+    }
+
+    /// Notes how long an answer took, for a resync that must not disturb.
+    pub(crate) fn note(&self, class: Class, began: Option<Instant>) {
+        if let Some(began) = began {
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.meters.note(class, nanos);
+        }
     }
 
     /// Whether nothing was changed since the last call.

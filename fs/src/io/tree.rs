@@ -10,6 +10,7 @@ use std::time::Duration;
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Requests, Tree};
 use tandem_repl::logic::dirty::{Generation, Level, Marks};
+use tandem_repl::logic::latency::Meters;
 use tandem_repl::logic::member::{Gate, Pressure};
 use tandem_repl::logic::resync::SourceTree;
 use tandem_repl::op::Op;
@@ -68,7 +69,9 @@ impl Tree for Service {
     }
 
     fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String> {
-        self.marks.drop_before(before, warm)
+        let dropped = self.marks.drop_before(before, warm);
+        self.go_on();
+        dropped
     }
 
     fn pressure(&self) -> Pressure {
@@ -85,7 +88,9 @@ impl Tree for Service {
         self.delay_us.store(delay, Ordering::Relaxed);
     }
 
-    fn wait_for_turn(&self, _: u64) {}
+    fn meters(&self) -> &Meters {
+        &self.meters
+    }
 
     fn flush(&self) -> Result<(), String> {
         for volume in &self.volumes {

@@ -11,14 +11,21 @@
 //! persisted or waited for.
 
 mod director;
+mod exchange;
+mod greet;
+mod passes;
 mod receive;
 mod ship;
 mod source;
 mod target;
 mod timer;
+mod tree;
+mod watch;
 
 pub use ship::Shipment;
 pub use target::Requests;
+pub use tree::Tree;
+pub use watch::{Effort, Standing};
 
 use super::clock;
 use super::link::Link;
@@ -26,14 +33,11 @@ use super::record::RecordStore;
 use super::socket::Socket;
 use super::tls::{Pem, Tls, TlsError};
 use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
-use crate::ids::{DirId, Id128, OpSeq};
-use crate::logic::dirty::{Generation, Marks};
-use crate::logic::member::{Gate, Input, Isolation, Member, MemberConfig, Pressure};
+use crate::ids::{Id128, OpSeq};
+use crate::logic::member::{Input, Isolation, Member, MemberConfig};
 use crate::logic::record::Record;
-use crate::logic::resync::SourceTree;
-use crate::logic::resync::progress::Snapshot;
 use crate::logic::rules::Rules;
-use crate::op::{DIFFERS, Op};
+use crate::op::DIFFERS;
 use crate::wire::encode_control;
 use crate::wire::{Control, Hello, WIRE_VERSION, WIRE_VERSION_MIN};
 use bytes::Bytes;
@@ -50,65 +54,6 @@ const RECEIVERS: usize = 4;
 /// Threads for syncs that arrived together.
 const SYNCERS: usize = 8;
 
-/// The replicated directories as the driver needs them.
-pub trait Tree: Send + Sync + 'static {
-    /// Applies an operation of the peer.
-    ///
-    /// # Errors
-    /// The errno of the local file system.
-    fn apply(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
-    /// Brings what an operation changed to stable storage: [`Op::Fsync`] or [`Op::SyncAll`]. May be
-    /// called from several threads at once.
-    ///
-    /// # Errors
-    /// The errno of the local file system.
-    fn sync(&self, dir: DirId, op: &Op<'_>) -> Result<(), i32>;
-    /// Whether this tree has what a [`Op::Check`] says.
-    ///
-    /// # Errors
-    /// The errno of what could not be read.
-    fn check(&self, dir: DirId, op: &Op<'_>) -> Result<bool, i32>;
-    /// The bytes a [`Op::Fetch`] asks for; fewer at the end of the file.
-    ///
-    /// # Errors
-    /// The errno of what could not be read.
-    fn fetch(&self, dir: DirId, op: &Op<'_>) -> Result<Vec<u8>, i32>;
-    /// A session begins: ids of an earlier one mean nothing any more.
-    fn reset_peer_ids(&self);
-    /// Returns when no change admitted under the old gate is unfinished.
-    fn set_gate(&self, gate: Gate);
-    /// The tree as a resync from this node reads it.
-    ///
-    /// # Errors
-    /// A text that names what is in the way.
-    fn source(&self) -> Result<Arc<dyn SourceTree>, String>;
-    /// Makes ready for a resync of this node.
-    ///
-    /// # Errors
-    /// A text that names what is in the way.
-    fn target(&self, keep_aside: bool) -> Result<Arc<dyn Requests>, String>;
-    /// Begins a new generation of marks, at a moment when no operation is between its mark and its
-    /// place on the stream.
-    fn begin_generation(&self) -> Generation;
-    /// What was marked since that generation began; all, if none is given.
-    fn marks(&self, since: Option<Generation>) -> Marks;
-    /// Drops marks last used before that generation.
-    ///
-    /// # Errors
-    /// A text that says why the journal could not be written.
-    fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String>;
-    fn pressure(&self) -> Pressure;
-    /// Delays every change by so much, because a resync does not keep up.
-    fn slow_down(&self, delay: Duration);
-    /// Waits until so many bytes may be read or sent without disturbing the application.
-    fn wait_for_turn(&self, bytes: u64);
-    /// Everything applied to stable storage, times included.
-    ///
-    /// # Errors
-    /// A text that names what could not be flushed.
-    fn flush(&self) -> Result<(), String>;
-}
-
 /// Called once: `Ok` when every node of the set holds the operation, or an errno.
 pub type Completion = Box<dyn FnOnce(Result<(), i32>) + Send>;
 
@@ -119,6 +64,9 @@ pub struct DriverConfig<'a> {
     pub local: (String, SocketAddr),
     pub peer: (String, SocketAddr),
     pub stall_limit: Duration,
+    /// How many times longer the application's answers may take while a resync runs; `None`: no
+    /// matter.
+    pub latency_bound: Option<f64>,
     pub digest: [u8; 32],
     pub pem: Pem<'a>,
 }
@@ -143,7 +91,7 @@ struct Core {
     /// Who waits for the bytes of a [`Op::Fetch`].
     fetches: HashMap<OpSeq, Sender<Vec<u8>>>,
     /// Of a resync from this node.
-    exchange: Option<Arc<source::Exchange>>,
+    exchange: Option<Arc<exchange::Exchange>>,
     /// Received bytes that do not make a whole frame yet.
     rx: Vec<u8>,
     /// Counts sessions; ids bound in an earlier one are void.
@@ -202,6 +150,7 @@ struct Shared {
     metrics: Metrics,
     hello: HelloParts,
     stall_limit: Duration,
+    latency_bound: Option<f64>,
 }
 
 struct HelloParts {
@@ -296,6 +245,7 @@ impl Driver {
                 digest: config.digest,
             },
             stall_limit: config.stall_limit,
+            latency_bound: config.latency_bound,
         });
         receive::spawn(&shared, RECEIVERS, SYNCERS).map_err(DriverError::Thread)?;
         target::spawn(&shared).map_err(DriverError::Thread)?;
@@ -333,12 +283,11 @@ impl Driver {
         self.shared.tell(Event::Input(Input::PeerFailed { errno }));
     }
 
-    /// How far the resync from this node is, if there is one, and since when it runs.
-    pub fn resync(&self) -> Option<(Snapshot, Duration)> {
+    /// How the resync from this node stands, if there is one.
+    pub fn resync(&self) -> Option<Standing> {
         let run = self.shared.run.lock();
         let run = run.unwrap_or_else(PoisonError::into_inner);
-        run.as_ref()
-            .map(|r| (r.progress.snapshot(), r.began.elapsed()))
+        run.as_ref().map(|r| r.standing(&self.shared.hello.peer))
     }
 
     /// Counts an operation acknowledged without the peer.

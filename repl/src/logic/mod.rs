@@ -13,6 +13,7 @@
 
 pub mod acks;
 pub mod dirty;
+pub mod latency;
 pub mod member;
 pub mod record;
 pub mod resync;

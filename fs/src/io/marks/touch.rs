@@ -93,7 +93,7 @@ impl Marks {
             return Cover::Covered;
         };
         let dir = dir_ref(volume, &dir);
-        self.map().cover(volume.id, &Touch::Entry { dir, name })
+        self.cover(volume.id, &Touch::Entry { dir, name })
     }
 
     fn file(&self, volume: &Volume, id: FileId, change: Change) -> Cover {
@@ -122,7 +122,7 @@ impl Marks {
                 }),
                 Change::Size(_) | Change::Leaves => None,
             };
-            if quick.is_some_and(|touch| self.map().covered(volume.id, &touch)) {
+            if quick.is_some_and(|touch| self.covered(volume.id, &touch)) {
                 return Cover::Covered;
             }
         }
@@ -165,7 +165,7 @@ impl Marks {
             Change::Leaves => Touch::Whole { file, size },
             Change::Size(_) | Change::Meta => Touch::Meta { file },
         };
-        self.map().cover(volume.id, &touch)
+        self.cover(volume.id, &touch)
     }
 
     /// Files that leave a directory which marks all that is in it are marked by themselves.

@@ -135,6 +135,9 @@ impl Service {
             if *state == Gate::ReadOnly && gate != Gate::ReadOnly {
                 self.begin_serving();
             }
+            if *state != Gate::Replicated && gate == Gate::Replicated {
+                self.marks.begin_replicating();
+            }
             if gate == Gate::ReadOnly {
                 self.period.store(0, Ordering::Release);
             }
@@ -151,13 +154,7 @@ impl Service {
             _ => {}
         }
         if gate != Gate::Frozen {
-            let parked = {
-                let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-                std::mem::take(&mut *parked)
-            };
-            for job in parked.jobs {
-                self.pool.run(job);
-            }
+            self.release();
         }
         if gate == Gate::ReadOnly && before != Gate::ReadOnly {
             self.drop_kernel_caches();

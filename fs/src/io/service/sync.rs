@@ -11,6 +11,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tandem_repl::logic::latency::Class;
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::Op;
 
@@ -21,7 +23,7 @@ impl Service {
         let node = names::content_target(op).and_then(|id| volume.nodes.get(id));
         match *gate {
             Gate::Frozen => {
-                let parked = self.park_op(volume, op, finish);
+                let parked = self.park_op(*gate, (volume, op), finish);
                 drop(gate);
                 if let Err((finish, errno)) = parked {
                     finish(Err(errno));
@@ -83,7 +85,8 @@ impl Service {
     }
 
     fn sync_here(&self, volume: &Volume, op: &Op<'_>) -> Result<(), i32> {
-        sync_file(&volume.backing, &volume.nodes, op).map_err(|e| {
+        let began = self.meters.is_on().then(Instant::now);
+        let result = sync_file(&volume.backing, &volume.nodes, op).map_err(|e| {
             let what = format!("sync of {}: {e}", volume.backing.path.display());
             tracing::error!("{what}");
             if let Some(driver) = self.driver.get() {
@@ -91,7 +94,9 @@ impl Service {
                 driver.local_failed(&what);
             }
             errno_of(&e)
-        })
+        });
+        self.note(Class::Sync, began);
+        result
     }
 }
 

@@ -45,9 +45,9 @@ impl Service {
                 drop(gate);
                 finish(Err(libc::EROFS));
             }
-            Gate::Frozen if self.may_park(data.len()) => {
+            held if self.holds(held, data.len()) && self.may_park(data.len()) => {
                 let (service, volume, data) = (self.clone(), volume.clone(), data.to_vec());
-                self.park(data.len(), move || {
+                self.park(held, data.len(), move || {
                     let data = &data;
                     service.write(
                         &volume,
@@ -66,7 +66,7 @@ impl Service {
                 drop(gate);
                 finish(Err(libc::EAGAIN));
             }
-            Gate::Alone | Gate::Replicated => {
+            _ => {
                 // Marked as one, so that there is one flush to wait for.
                 let whole = Op::Write {
                     id,

@@ -10,7 +10,7 @@ use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
 use crate::logic::resync::messages::Aside;
 use crate::logic::verdict::Scope;
-use crate::wire::{Control, Hello, Reject, WIRE_VERSION, WIRE_VERSION_MIN};
+use crate::wire::Control;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -51,6 +51,7 @@ pub(super) fn spawn(
                 let pressure = director.shared.tree.pressure();
                 director.run(Input::Pressure(pressure));
                 director.run(Input::Tick);
+                director.watch();
                 next_tick = Instant::now() + TICK;
             }
             if director.shared.exit.load(Ordering::Relaxed) {
@@ -64,11 +65,11 @@ pub(super) fn spawn(
     Ok(())
 }
 
-struct Director {
-    shared: Arc<Shared>,
+pub(super) struct Director {
+    pub(super) shared: Arc<Shared>,
     store: RecordStore,
     /// The session the machine knows of; the link may already be at a later one.
-    session: Option<u64>,
+    pub(super) session: Option<u64>,
     waiters: HashMap<u64, Sender<Result<(), Refusal>>>,
     next_token: u64,
     done: Sender<()>,
@@ -140,66 +141,8 @@ impl Director {
         }
     }
 
-    /// Two nodes that do not belong together, or are not configured alike, go no further.
-    fn on_hello(&mut self, session: u64, hello: Hello) {
-        if let Err(reject) = self.judge(&hello) {
-            let why = reject.reason.clone();
-            self.shared
-                .send_control(&mut self.shared.lock(), &Control::Reject(reject));
-            tracing::warn!("refused {}: {why}", self.shared.hello.peer);
-            return self.close(&why);
-        }
-        self.shared.lock().greeted = true;
-        self.session = Some(session);
-        self.shared.tree.reset_peer_ids();
-        tracing::info!("session with {}", hello.node);
-        self.run(Input::SessionUp(Box::new(hello)));
-    }
-
-    fn judge(&self, hello: &Hello) -> Result<(), Reject> {
-        let own = &self.shared.hello;
-        let reject = |code: &str, reason: String| {
-            Err(Reject {
-                code: code.to_string(),
-                reason,
-            })
-        };
-        if hello.wire_max < WIRE_VERSION_MIN || hello.wire_min > WIRE_VERSION {
-            return reject(
-                "version",
-                format!(
-                    "{} speaks versions {} to {}, {} speaks {WIRE_VERSION_MIN} to {WIRE_VERSION}",
-                    hello.node, hello.wire_min, hello.wire_max, own.node
-                ),
-            );
-        }
-        if (&hello.cluster, &hello.module) != (&own.cluster, &own.module) {
-            return reject(
-                "module",
-                format!(
-                    "{} runs module {} of cluster {}, {} runs {} of {}",
-                    hello.node, hello.module, hello.cluster, own.node, own.module, own.cluster
-                ),
-            );
-        }
-        if hello.node != own.peer {
-            return reject("node", format!("expected {}, met {}", own.peer, hello.node));
-        }
-        if hello.digest != own.digest {
-            return reject(
-                "configuration",
-                format!(
-                    "the configuration of {} differs from that of {}: compare cluster.ron and \
-                     modules/{}.ron on both nodes",
-                    hello.node, own.node, own.module
-                ),
-            );
-        }
-        Ok(())
-    }
-
     /// Ends the session and tells the machine.
-    fn close(&mut self, why: &str) {
+    pub(super) fn close(&mut self, why: &str) {
         {
             let mut core = self.shared.lock();
             core.link.close(Instant::now(), why);
@@ -209,7 +152,7 @@ impl Director {
         self.session_down(why.to_string());
     }
 
-    fn run(&mut self, input: Input) {
+    pub(super) fn run(&mut self, input: Input) {
         let mut queue = VecDeque::from([input]);
         while let Some(input) = queue.pop_front() {
             let outputs = {
@@ -317,6 +260,14 @@ impl Director {
                 self.shared.exit.store(true, Ordering::Relaxed);
                 let _ = self.done.send(());
             }
+        }
+    }
+
+    /// Lets the watchdog of a resync look.
+    fn watch(&self) {
+        let run = self.shared.run.lock();
+        if let Some(run) = &*run.unwrap_or_else(PoisonError::into_inner) {
+            run.watch();
         }
     }
 

@@ -1,167 +1,60 @@
-//! The source's end of a resync: a thread that runs the engine, the way to the target, and what
-//! this node says to the engine.
+//! The source's end of a resync: a thread that runs the engine.
 
+use super::exchange::{Exchange, Wire};
+use super::passes::Passes;
+use super::watch::{Effort, Watch};
 use super::{Event, Shared};
 use crate::ids::Id128;
-use crate::logic::dirty::{Births, Generation, Marks};
+use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, ResyncEvent, ResyncOrder};
 use crate::logic::resync::messages::{Aside, Reply, Request};
 use crate::logic::resync::progress::Progress;
-use crate::logic::resync::{
-    self, Failure, Feed, Gone, Next, Order, Outcome, PassReport, Pipe, Since, Stop, Ticket,
-};
+use crate::logic::resync::{self, Failure, Order, Outcome, Pipe, Stop};
 use crate::logic::verdict::Scope;
-use crate::wire::encode_request;
-use bytes::Bytes;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Bytes of requests without a reply.
-const WINDOW: usize = 16 * 1024 * 1024;
-/// Requests without a reply.
-const MAX_ASKED: usize = 2048;
-/// A pass as short as this, started while writes are held, is not felt.
-const SHORT: Duration = Duration::from_millis(150);
-/// Passes that may fail to shrink before writes are slowed down.
-const PATIENCE: u32 = 4;
-/// Largest delay of a write while passes do not shrink.
-const MAX_DELAY: Duration = Duration::from_millis(20);
-
-/// Requests and replies of one session.
-#[derive(Default)]
-pub(super) struct Exchange {
-    state: Mutex<Asked>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Asked {
-    next: u64,
-    /// Sizes of requests without a reply.
-    open: HashMap<u64, usize>,
-    bytes: usize,
-    replies: HashMap<u64, Reply>,
-    gone: bool,
-}
-
-impl Exchange {
-    fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn arrived(&self, number: u64, reply: Reply) {
-        let mut state = self.lock();
-        if let Some(size) = state.open.remove(&number) {
-            state.bytes -= size;
-            state.replies.insert(number, reply);
-            self.changed.notify_all();
-        }
-    }
-
-    pub(super) fn close(&self) {
-        self.lock().gone = true;
-        self.changed.notify_all();
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, Asked>) -> MutexGuard<'a, Asked> {
-        let waited = self.changed.wait(state);
-        waited.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The link as the engine's way to the target. It blocks its thread instead of yielding.
-struct Wire {
-    shared: Arc<Shared>,
-    session: u64,
-    exchange: Arc<Exchange>,
-}
-
-impl Pipe for Wire {
-    async fn send(&self, request: Request) -> Result<Ticket, Gone> {
-        let mut state = self.exchange.lock();
-        while !state.gone && (state.bytes >= WINDOW || state.open.len() >= MAX_ASKED) {
-            state = self.exchange.wait(state);
-        }
-        if state.gone {
-            return Err(Gone);
-        }
-        let number = state.next;
-        state.next += 1;
-        let mut out = Vec::new();
-        encode_request(&mut out, number, &request);
-        state.open.insert(number, out.len());
-        state.bytes += out.len();
-        drop(state);
-        self.shared.put(self.session, out)?;
-        Ok(Ticket(number))
-    }
-
-    async fn reply(&self, ticket: Ticket) -> Result<Reply, Gone> {
-        let mut state = self.exchange.lock();
-        loop {
-            if let Some(reply) = state.replies.remove(&ticket.0) {
-                return Ok(reply);
-            }
-            if state.gone {
-                return Err(Gone);
-            }
-            state = self.exchange.wait(state);
-        }
-    }
-}
-
-impl Shared {
-    /// Puts whole frames on the stream of a session, waiting for room.
-    fn put(&self, session: u64, frames: Vec<u8>) -> Result<(), Gone> {
-        let mut core = self.lock();
-        while core.session == session && core.greeted && core.link.is_full() {
-            let waited = self.room.wait_timeout(core, SHORT);
-            core = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if core.session != session || !core.greeted {
-            return Err(Gone);
-        }
-        let sent = frames.len() as u64;
-        self.metrics
-            .sent
-            .fetch_add(sent, std::sync::atomic::Ordering::Relaxed);
-        core.link.write(Bytes::from(frames));
-        core.link.flush(Instant::now());
-        Ok(())
-    }
-}
-
 /// What the member machine has said to a run.
 #[derive(Default)]
-struct Said {
-    finish: bool,
+pub(super) struct Said {
+    pub(super) finish: bool,
     /// The last pass does not count: writes flow again.
-    void: bool,
-    abort: bool,
+    pub(super) void: bool,
+    pub(super) abort: bool,
 }
 
 /// A run of the engine, as the director holds it.
 pub(super) struct Run {
-    round: u64,
+    pub(super) round: u64,
     said: Mutex<Said>,
-    changed: Condvar,
-    exchange: Arc<Exchange>,
+    pub(super) changed: Condvar,
+    pub(super) exchange: Arc<Exchange>,
     pub(super) progress: Arc<Progress>,
     pub(super) began: Instant,
+    pub(super) watch: Watch,
+    effort: Mutex<Effort>,
 }
 
 impl Run {
-    fn lock(&self) -> MutexGuard<'_, Said> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, change: impl FnOnce(&mut Said)) {
         change(&mut self.lock());
         self.changed.notify_all();
+    }
+
+    pub(super) fn effort(&self) -> Effort {
+        *self.effort.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_effort(&self, change: impl FnOnce(&mut Effort)) {
+        let mut effort = self.effort.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut effort);
     }
 
     /// Ends the run; nobody hears of it any more.
@@ -195,9 +88,9 @@ impl Run {
 #[derive(Clone, Copy)]
 pub(super) struct Reached {
     pub(super) baseline: Id128,
-    boot: Id128,
+    pub(super) boot: Id128,
     /// Generation in which that pass began.
-    since: Generation,
+    pub(super) since: Generation,
 }
 
 /// What is to be done, beside the engine's own order.
@@ -223,6 +116,8 @@ impl Shared {
             exchange: exchange.clone(),
             progress: Arc::new(Progress::default()),
             began: Instant::now(),
+            watch: Watch::default(),
+            effort: Mutex::default(),
         });
         let work = Work {
             shared: self.clone(),
@@ -236,10 +131,10 @@ impl Shared {
     }
 }
 
-struct Work {
-    shared: Arc<Shared>,
-    run: Arc<Run>,
-    start: Start,
+pub(super) struct Work {
+    pub(super) shared: Arc<Shared>,
+    pub(super) run: Arc<Run>,
+    pub(super) start: Start,
 }
 
 impl Work {
@@ -250,8 +145,12 @@ impl Work {
             exchange: self.run.exchange.clone(),
         };
         loop {
+            let meters = self.shared.tree.meters();
+            meters.switch(self.shared.latency_bound.is_some());
             let result = self.once(&wire);
+            meters.switch(false);
             self.shared.tree.slow_down(Duration::ZERO);
+            self.run.set_effort(|effort| *effort = Effort::default());
             let mut said = self.run.lock();
             if said.abort {
                 return;
@@ -272,10 +171,7 @@ impl Work {
 
     fn once(&self, wire: &Wire) -> Result<Outcome, Failure> {
         let source = self.shared.tree.source().map_err(Stop)?;
-        let feed = Passes {
-            work: self,
-            state: Mutex::default(),
-        };
+        let feed = Passes::new(self);
         let order = Order {
             baseline: self.start.baseline,
             aside: self.start.aside.clone(),
@@ -298,136 +194,6 @@ impl Work {
             },
             Reply::Failed { errno, what } => Err(Failure::Target { errno, what }),
             _ => Err(Failure::Protocol),
-        }
-    }
-}
-
-/// What this node says to the engine.
-struct Passes<'a> {
-    work: &'a Work,
-    state: Mutex<Passed>,
-}
-
-#[derive(Default)]
-struct Passed {
-    boot: Id128,
-    /// Generation in which the running pass began.
-    since: Option<Generation>,
-    began: Option<Instant>,
-    last: Option<Duration>,
-    /// Passes in a row that were no shorter than the one before.
-    stubborn: u32,
-    delay: Duration,
-}
-
-impl Passes<'_> {
-    fn lock(&self) -> MutexGuard<'_, Passed> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopped(&self) -> Result<(), Stop> {
-        match self.work.run.lock().abort {
-            true => Err(Stop("the set has changed".into())),
-            false => Ok(()),
-        }
-    }
-
-    /// Since when marks count that were made before this session.
-    fn start(&self, boot: Id128) -> Option<Generation> {
-        let reached = self.work.start.reached.lock();
-        let reached = reached.unwrap_or_else(PoisonError::into_inner);
-        let same = reached.filter(|r| r.baseline == self.work.start.baseline && r.boot == boot);
-        same.map(|r| r.since)
-    }
-
-    /// Slows the application down while passes do not get shorter.
-    fn adapt(&self, took: Duration) {
-        let mut state = self.lock();
-        let shrinks = state.last.is_none_or(|last| took < last.mul_f64(0.8));
-        state.last = Some(took);
-        state.stubborn = if shrinks { 0 } else { state.stubborn + 1 };
-        if state.stubborn >= PATIENCE {
-            let more = (state.delay * 2).max(Duration::from_micros(100));
-            state.delay = more.min(MAX_DELAY);
-            self.work.shared.tree.slow_down(state.delay);
-        }
-    }
-}
-
-impl Feed for Passes<'_> {
-    async fn next_marks(&self, since: Since) -> Result<Marks, Stop> {
-        self.stopped()?;
-        let tree = &self.work.shared.tree;
-        let mut state = self.lock();
-        let previous = state.since;
-        let now = tree.begin_generation();
-        state.since = Some(now);
-        state.began = Some(Instant::now());
-        let marks = match since {
-            Since::Last => tree.marks(previous),
-            Since::Start { boot } => {
-                state.boot = boot;
-                let everything = self.work.start.scope == Scope::Everything;
-                let mut marks = tree.marks(self.start(boot));
-                marks.everything |= everything && self.start(boot).is_none();
-                marks
-            }
-        };
-        Ok(marks)
-    }
-
-    fn births(&self) -> Vec<Births> {
-        // Of all times, whatever marks the session began with.
-        self.work.shared.tree.marks(None).births
-    }
-
-    async fn permit(&self, bytes: u64) -> Result<(), Stop> {
-        self.stopped()?;
-        self.work.shared.tree.wait_for_turn(bytes);
-        Ok(())
-    }
-
-    async fn passed(&self, report: PassReport) -> Result<Next, Stop> {
-        self.stopped()?;
-        let took = {
-            let state = self.lock();
-            if let (true, Some(since)) = (report.complete, state.since) {
-                *self
-                    .work
-                    .start
-                    .reached
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(Reached {
-                    baseline: self.work.start.baseline,
-                    boot: state.boot,
-                    since,
-                });
-            }
-            state.began.map_or(Duration::ZERO, |began| began.elapsed())
-        };
-        tracing::debug!("resync: {report:?} in {took:?}");
-        if took > SHORT {
-            self.adapt(took);
-            return Ok(Next::Again);
-        }
-        let run = &self.work.run;
-        let round = self.work.start.round;
-        let converged = Input::ResyncEvent(round, ResyncEvent::Converged);
-        self.work.shared.tell(Event::Input(converged));
-        let mut said = run.lock();
-        loop {
-            if said.abort {
-                return Err(Stop("the set has changed".into()));
-            }
-            if said.finish {
-                return Ok(Next::Last);
-            }
-            if std::mem::take(&mut said.void) {
-                // Writes flowed again before the last pass began.
-                return Ok(Next::Again);
-            }
-            let waited = run.changed.wait(said);
-            said = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

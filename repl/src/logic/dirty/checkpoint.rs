@@ -192,6 +192,11 @@ impl Map {
         (self.files.len(), self.dirs.len(), everything)
     }
 
+    /// Bytes written since the last checkpoint, as [`Self::pressure`] says.
+    pub fn hot(&self) -> u64 {
+        self.hot.sum()
+    }
+
     pub fn pressure(&self) -> Pressure {
         let hot = self.hot.sum();
         let level = match hot {

@@ -17,12 +17,14 @@
 //! * [`messages`]: what source and target say to each other.
 //! * [`target`]: what the other end does.
 //! * [`model`]: a tree in memory, for tests.
+//! * [`pace`]: how much of the time it works, so that the application is not disturbed.
 //! * [`progress`]: what `status` shows.
 
 pub mod bounded;
 mod engine;
 pub mod messages;
 pub mod model;
+pub mod pace;
 pub mod progress;
 pub mod target;
 #[cfg(test)]
@@ -108,8 +110,7 @@ pub trait SourceTree: Send + Sync {
     /// As the trait says.
     fn read(&self, dir: DirId, key: Key, offset: u64, buf: &mut [u8]) -> Result<Piece, i32>;
     /// Attributes, and data of at most `limit` bytes; opened once. With data the size is that of
-    /// the
-    /// data.
+    /// the data.
     ///
     /// # Errors
     /// As the trait says.
