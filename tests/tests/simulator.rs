@@ -1,5 +1,6 @@
-//! The simulator over seeds that were clean when they were chosen. `tests/simulate` goes on with
-//! others; what it finds is kept here by its seed.
+//! The simulator over seeds that found something once, and over a range of others. `tests/run` goes
+//! on with a new range for each commit, `tests/simulate` for as long as one likes; what they find
+//! goes to the kept seeds.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +8,8 @@
 )]
 
 use std::process::Command;
+use tandem_tests::sim::kept::KEPT;
+use tandem_tests::sim::run::run;
 
 /// Runs the program with these arguments; it fails on a finding and says how to replay it.
 fn simulate(arguments: &[&str]) {
@@ -21,4 +24,14 @@ fn simulate(arguments: &[&str]) {
 #[test]
 fn a_range_of_seeds_has_no_finding() {
     simulate(&["--seeds", "100", "--from", "1"]);
+}
+
+#[test]
+fn seeds_that_found_something_find_it_no_more() {
+    for (seed, what) in KEPT {
+        let outcome = run(*seed, false);
+        if let Some(violation) = outcome.violation {
+            panic!("seed {seed}, which once found \"{what}\": {violation}");
+        }
+    }
 }

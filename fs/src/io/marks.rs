@@ -294,7 +294,7 @@ impl Marks {
     ///
     /// # Errors
     /// The journal could not be written. What was marked is marked still.
-    pub(crate) fn drop_before(&self, generation: Generation) -> Result<(), String> {
+    pub(crate) fn drop_before(&self, generation: Generation, warm: bool) -> Result<(), String> {
         if self.off {
             return Ok(());
         }
@@ -307,7 +307,7 @@ impl Marks {
         );
         let written = {
             let mut journal = self.journal();
-            self.rewrite(&mut journal, |map| map.drop_before(generation))
+            self.rewrite(&mut journal, |map| map.drop_before(generation, warm))
         };
         let result = self.written(written);
         let hot = self.map().hot();

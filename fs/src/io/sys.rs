@@ -266,6 +266,15 @@ pub(crate) fn fallocate(fd: RawFd, mode: i32, offset: u64, len: u64) -> io::Resu
     check(unsafe { libc::fallocate64(fd, mode, off(offset)?, off(len)?) }).map(|_| ())
 }
 
+/// Has what is not dirty read from the disk again.
+pub(crate) fn drop_clean_pages(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::posix_fadvise64(fd, 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 pub(crate) fn fsync(fd: RawFd, data_only: bool) -> io::Result<()> {
     // SAFETY: no memory is passed.
     check(unsafe {

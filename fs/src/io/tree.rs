@@ -68,8 +68,8 @@ impl Tree for Service {
         self.marks_since(since)
     }
 
-    fn drop_marks(&self, before: Generation) -> Result<(), String> {
-        let dropped = self.marks.drop_before(before);
+    fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String> {
+        let dropped = self.marks.drop_before(before, warm);
         self.go_on();
         dropped
     }

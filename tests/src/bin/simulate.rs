@@ -8,13 +8,14 @@ use tandem_tests::sim::faults::Schedule;
 use tandem_tests::sim::options::Options;
 use tandem_tests::sim::run::{run, run_with, shrink};
 
-const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from S] [--all]
+const USAGE: &str =
+    "simulate --seeds N | --hours N | --seconds N | --seed S [--trace] [--from S] [--all]
 
 --seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
---hours N   so long
+--hours N   so long, as --seconds N
 --seed S    one seed, with the faults that are enough to make it fail
 --trace     with everything that happened
---all       go on after a finding; how many of each kind, and the first seed";
+--all       go on after a finding: each, and how many of each kind";
 
 struct Arguments {
     seed: Option<u64>,
@@ -42,12 +43,16 @@ fn parse() -> Option<Arguments> {
             "--seed" => found.seed = Some(number()?),
             "--seeds" => found.seeds = number()?,
             "--hours" => found.limit = Duration::from_secs(number()? * 3600),
+            "--seconds" => found.limit = Duration::from_secs(number()?),
             "--from" => found.from = number()?,
             "--all" => found.all = true,
             "--trace" => found.trace = true,
             _ => return None,
         }
-        chosen |= matches!(word.as_str(), "--seed" | "--seeds" | "--hours");
+        chosen |= matches!(
+            word.as_str(),
+            "--seed" | "--seeds" | "--hours" | "--seconds"
+        );
     }
     chosen.then_some(found)
 }
@@ -78,6 +83,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
         totals.2 += outcome.stats.serves;
         match outcome.violation {
             Some(violation) if arguments.all => {
+                println!("seed {seed}: {}", violation.oracle);
                 let kind = kinds.entry(violation.oracle).or_insert((0, seed));
                 kind.0 += 1;
             }

@@ -221,7 +221,7 @@ impl World {
                 }
                 self.gate_moves(n);
             }
-            Output::DropMarks(round) => self.drop_marks(n, round),
+            Output::DropMarks { round, warm } => self.drop_marks(n, round, warm),
             Output::Resolve { token, result } => {
                 if let Some(daemon) = self.nodes[n].daemon.as_mut() {
                     daemon.waiters.remove(&token);
@@ -296,12 +296,14 @@ impl World {
         }
     }
 
-    fn drop_marks(&mut self, n: usize, round: u64) {
+    fn drop_marks(&mut self, n: usize, round: u64, warm: bool) {
         let Some(daemon) = self.nodes[n].daemon.as_mut() else {
             return;
         };
         match daemon.checkpoint {
-            Some((begun, generation)) if begun == round => daemon.map.drop_before(generation),
+            Some((begun, generation)) if begun == round => {
+                daemon.map.drop_before(generation, warm);
+            }
             _ => {
                 let what = "no checkpoint of that number began".to_string();
                 return self.tell(n, Input::MarksDropped(round, Err(what)));

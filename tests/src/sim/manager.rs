@@ -25,7 +25,7 @@ impl World {
         let pause = 200_000 + self.rng_manager.below(700_000);
         self.push(self.now + pause, Event::Manager(n));
         let now = self.now;
-        let node = &mut self.nodes[n];
+        let node = &self.nodes[n];
         if !node.is_powered || node.paused.is_some() {
             return;
         }
@@ -43,7 +43,11 @@ impl World {
         if !daemon.waiters.is_empty() {
             return;
         }
-        if self.calm && reason("diverged") && n == 1 {
+        let apart = |n: usize| {
+            let daemon = self.nodes[n].daemon.as_ref();
+            daemon.is_some_and(|d| d.member.reason().is_some_and(|r| r.code == "diverged"))
+        };
+        if self.calm && n == 1 && (apart(0) || apart(1)) {
             // Somebody has to choose; here the operator gives up what the second node has.
             self.checks.promote.forget();
             return self.order(n, Word::Resync { everything: false });

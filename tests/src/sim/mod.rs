@@ -21,6 +21,7 @@ pub mod disk;
 pub mod faults;
 pub mod follow;
 pub mod hunt;
+pub mod kept;
 pub mod manager;
 pub mod net;
 pub mod node;

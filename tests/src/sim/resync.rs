@@ -480,10 +480,8 @@ fn mark_whole(
     mark(map, &Touch::Meta { file });
     mark(
         map,
-        &Touch::Data {
+        &Touch::Whole {
             file,
-            offset: 0,
-            len: u64::MAX,
             size: inode.meta.size,
         },
     );

@@ -445,7 +445,11 @@ impl TargetTree for TargetSide {
         count: usize,
         _size: u64,
     ) -> Result<Vec<Hash>, i32> {
-        hashes_of(&lock(&self.tree), Tree::ino(key), offset, count)
+        let mut tree = lock(&self.tree);
+        let ino = Tree::ino(key);
+        let first = offset / PAGE;
+        tree.reread(ino, first..first + count as u64);
+        hashes_of(&tree, ino, offset, count)
     }
 
     fn sweep(&self) -> Result<(), i32> {

@@ -459,6 +459,23 @@ impl Tree {
         }
     }
 
+    /// Clean pages are read from the disk again: where a flush failed they are not what it has.
+    pub fn reread(&mut self, ino: Ino, pages: std::ops::Range<u64>) {
+        let Some(inode) = self.live.get_mut(&ino) else {
+            return;
+        };
+        let clean: Vec<_> = inode.pages.range(pages).map(|(page, _)| *page).collect();
+        for page in clean
+            .into_iter()
+            .filter(|p| !self.dirty.contains(&(ino, *p)))
+        {
+            match self.disk_pages.get(&(ino, page)) {
+                Some(value) => drop(inode.pages.insert(page, *value)),
+                None => drop(inode.pages.remove(&page)),
+            }
+        }
+    }
+
     /// Power is gone: what the disk has is what there is.
     pub fn cut(&mut self, rng: &mut Rng) {
         let changes = rng.below(self.log.len() as u64 + 1) as usize;

@@ -20,6 +20,8 @@ enum Change {
     Data(u64, u64),
     /// The size becomes this.
     Size(u64),
+    /// It leaves a directory that stood for its marks.
+    Leaves,
 }
 
 /// The later of two.
@@ -119,7 +121,7 @@ impl Marks {
                     len,
                     size: 0,
                 }),
-                Change::Size(_) => None,
+                Change::Size(_) | Change::Leaves => None,
             };
             if quick.is_some_and(|touch| self.covered(volume.id, &touch)) {
                 return Cover::Covered;
@@ -161,6 +163,7 @@ impl Marks {
                 len: size - new,
                 size,
             },
+            Change::Leaves => Touch::Whole { file, size },
             Change::Size(_) | Change::Meta => Touch::Meta { file },
         };
         self.cover(volume.id, &touch)
@@ -223,9 +226,7 @@ impl Marks {
                 .and_then(|node| other_name(volume, node, (parent, name))),
         };
         match (node, place) {
-            (Some(node), Some(place)) => {
-                self.node(volume, &node, Change::Data(0, u64::MAX), Some(&place))
-            }
+            (Some(node), Some(place)) => self.node(volume, &node, Change::Leaves, Some(&place)),
             _ => {
                 tracing::warn!("a changed file lost its known name: everything will be compared");
                 let mut map = self.map();

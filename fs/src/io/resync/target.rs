@@ -385,6 +385,9 @@ impl TargetTree for FsTarget {
         size: u64,
     ) -> Result<Vec<Hash>, i32> {
         let fd = self.fd(dir, key)?;
+        // Where a flush failed the kernel calls pages clean that the disk never took. Compared as
+        // the disk has it, a file is written again there.
+        of(sys::drop_clean_pages(fd.as_raw_fd()))?;
         of(content::hashes(fd.as_raw_fd(), offset, count, size))
     }
 

@@ -245,12 +245,12 @@ impl Director {
                 let last = self.shared.lock().member.acks.last();
                 queue.push_back(Input::Generation(round, last));
             }
-            Output::DropMarks(round) => {
+            Output::DropMarks { round, warm } => {
                 let generation = self.checkpoint.take().filter(|(r, _)| *r == round);
                 let result = match generation {
                     Some((_, generation)) => {
                         self.shared.keep_aside.store(false, Ordering::Relaxed);
-                        self.shared.tree.drop_marks(generation)
+                        self.shared.tree.drop_marks(generation, warm)
                     }
                     None => Err("that checkpoint is over".into()),
                 };

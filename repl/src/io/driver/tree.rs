@@ -56,7 +56,7 @@ pub trait Tree: Send + Sync + 'static {
     ///
     /// # Errors
     /// A text that says why the journal could not be written.
-    fn drop_marks(&self, before: Generation) -> Result<(), String>;
+    fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String>;
     fn pressure(&self) -> Pressure;
     /// Delays every change by so much, because a resync does not keep up.
     fn slow_down(&self, delay: Duration);

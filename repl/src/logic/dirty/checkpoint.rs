@@ -57,9 +57,14 @@ impl Map {
 
     /// A checkpoint that began with this generation is complete: what was touched before is on
     /// both disks. The journal must get a [`Self::snapshot`] before anything else is asked here.
-    pub fn drop_before(&mut self, generation: Generation) {
+    /// What the journal has and was of use lately stays `warm`, so that it need not be written
+    /// again.
+    pub fn drop_before(&mut self, generation: Generation, warm: bool) {
         let mut generation = generation.0.min(self.generation);
-        let mut warm = generation.saturating_sub(1);
+        let mut warm = match warm {
+            true => generation.saturating_sub(1),
+            false => u32::MAX,
+        };
         if !self.rules.two_generations {
             generation = u32::MAX;
             warm = u32::MAX;

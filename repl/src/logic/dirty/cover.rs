@@ -2,6 +2,7 @@
 
 use super::file::{File, Touched};
 use super::folder::Folder;
+use super::grains::END;
 use super::{Cover, DirRef, FileRef, Map, Record};
 use crate::ids::{DirId, Key, Uid};
 
@@ -105,7 +106,10 @@ impl Map {
         whole: bool,
     ) -> Option<Cover> {
         let generation = self.generation;
-        let len = range.map_or(0, |(offset, end, _)| end - offset);
+        let len = range.map_or(0, |(offset, end, size)| match end {
+            END => size,
+            end => end - offset,
+        });
         if self.is_born(file.uid) || self.everything.used == generation {
             self.hot.apart = self.hot.apart.saturating_add(len);
             let seq = if self.is_born(file.uid) {
@@ -217,7 +221,10 @@ impl Map {
         });
         if let Some((parent, _)) = file.place {
             // Of attributes the size is not said.
-            let size = range.map_or(LARGE, |(_, end, size)| end.max(size));
+            let size = range.map_or(LARGE, |(_, end, size)| match end {
+                END => size,
+                end => end.max(size),
+            });
             let (count, bytes) = self.crowds.entry((id.0, parent)).or_insert((0, 0));
             *count += 1;
             *bytes = bytes.saturating_add(size);

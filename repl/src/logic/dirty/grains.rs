@@ -11,6 +11,9 @@ const GRAINS: u64 = 16 << 10;
 /// Only a file of more than this many of the largest has larger ones still, as do those of a map
 /// that is too large.
 pub(super) const MOST_GRAINS: u64 = 1 << 20;
+/// And one that is marked beyond its end: all offsets fit a chunk.
+const WHOLE: u8 = 59;
+
 pub(super) struct Chunk {
     /// First grain, in chunks.
     pub(super) index: u32,
@@ -39,6 +42,9 @@ pub(super) fn bits(from: u64, to: u64) -> u16 {
 
 /// How fine a file of this many bytes is marked.
 pub(super) fn shift_for(extent: u64) -> u8 {
+    if extent >= END {
+        return WHOLE;
+    }
     let mut shift = SMALLEST;
     while shift < LARGEST && extent >> shift > GRAINS {
         shift += 2;

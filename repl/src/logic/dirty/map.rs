@@ -127,6 +127,10 @@ impl Map {
         let cover = match touch {
             Touch::Entry { dir: parent, name } => self.entry(dir, parent, name),
             Touch::Meta { file } => self.file(dir, file, None, true).unwrap_or(Cover::Covered),
+            Touch::Whole { file, size } => {
+                let cover = self.data(dir, file, (0, END, *size), true);
+                cover.unwrap_or(Cover::Covered)
+            }
             Touch::Data {
                 file,
                 offset,
@@ -167,7 +171,7 @@ impl Map {
                 let end = offset.saturating_add(*len).min(END);
                 self.data(dir, file, (*offset, end, 0), false)
             }
-            Touch::Data { .. } => None,
+            Touch::Data { .. } | Touch::Whole { .. } => None,
             Touch::Meta { file } => self.file(dir, file, None, false),
             Touch::Entry { .. } => return self.cover(dir, touch) == Cover::Covered,
         };

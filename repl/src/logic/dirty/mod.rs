@@ -67,6 +67,9 @@ pub enum Touch<'a> {
         /// Size of the file before the operation, bytes: decides how fine it is marked.
         size: u64,
     },
+    /// All that the file holds, and all that was ever beyond its end: it leaves what stood for its
+    /// own marks, and where it was cut before is not known.
+    Whole { file: FileRef<'a>, size: u64 },
     /// Mode, owner, times, extended attributes, inode flags, size.
     Meta { file: FileRef<'a> },
     /// The entry `name` appears, goes or leads elsewhere.

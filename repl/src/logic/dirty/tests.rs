@@ -57,7 +57,7 @@ fn an_idle_pair_ends_with_an_empty_map() {
         for _ in 0..2 {
             world.flush();
             let generation = world.map.begin_generation();
-            world.map.drop_before(generation);
+            world.map.drop_before(generation, true);
             world.rewrite();
         }
         assert!(world.map.is_empty());
@@ -96,7 +96,7 @@ fn flushes<'a>(map: &mut Map, touches: impl Iterator<Item = Touch<'a>>) -> usize
 
 fn checkpoint(map: &mut Map) {
     let generation = map.begin_generation();
-    map.drop_before(generation);
+    map.drop_before(generation, true);
     let (_, seq) = map.snapshot();
     map.flushed(seq);
 }
@@ -179,7 +179,7 @@ fn the_bytes_touched_call_for_a_checkpoint() {
     let generation = map.begin_generation();
     flushes(&mut map, [data(2, 0, 1 << 29, 1 << 30)].into_iter());
     assert_eq!(map.pressure().level, Level::Full);
-    map.drop_before(generation);
+    map.drop_before(generation, true);
     let _ = map.snapshot();
     assert_eq!(map.pressure().hot, 1 << 29);
 }

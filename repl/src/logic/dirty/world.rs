@@ -267,7 +267,7 @@ impl World {
             }
         }
         self.flush();
-        self.map.drop_before(generation);
+        self.map.drop_before(generation, true);
         self.rewrite();
         self.applied.retain(|(g, _)| *g >= generation.0);
     }

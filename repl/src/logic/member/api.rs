@@ -152,8 +152,12 @@ pub enum Output {
     },
     /// Begin a new generation of marks; answered by [`Input::Generation`].
     BeginCheckpoint(u64),
-    /// Drop the marks last used before that generation; answered by [`Input::MarksDropped`].
-    DropMarks(u64),
+    /// Drop the marks last used before that generation; answered by [`Input::MarksDropped`]. Those
+    /// that cost nothing to use again may stay if `warm`.
+    DropMarks {
+        round: u64,
+        warm: bool,
+    },
     Resolve {
         token: u64,
         result: Result<(), Refusal>,

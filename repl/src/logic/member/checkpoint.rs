@@ -20,6 +20,9 @@ pub(super) struct Checkpoints {
     running: Option<Checkpoint>,
     /// The last one ended, or the set grew.
     last: Instant,
+    /// The peer may have marks from before it followed; they go with the next one, even if this
+    /// node has marked nothing.
+    owed: bool,
     pressure: Pressure,
     quiet_since: Option<Instant>,
 }
@@ -45,6 +48,7 @@ impl Checkpoints {
         Self {
             running: None,
             last: now,
+            owed: false,
             pressure: Pressure::default(),
             quiet_since: None,
         }
@@ -54,7 +58,8 @@ impl Checkpoints {
         let since = |at: Instant| now.saturating_duration_since(at);
         let quiet = self.quiet_since.is_some_and(|at| since(at) >= QUIET);
         let late = since(self.last) >= EVERY;
-        self.running.is_none() && self.pressure.marked && (self.pressure.urgent || late || quiet)
+        let wanted = self.pressure.marked || self.owed;
+        self.running.is_none() && wanted && (self.pressure.urgent || late || quiet)
     }
 }
 
@@ -73,6 +78,7 @@ impl Member {
     pub(super) fn checkpoint_restarts(&mut self) {
         self.checkpoints.running = None;
         self.checkpoints.last = self.now;
+        self.checkpoints.owed = true;
     }
 
     pub(super) fn abort_checkpoint(&mut self) {
@@ -139,7 +145,7 @@ impl Member {
         {
             running.step = Step::Dropping;
             let round = running.round;
-            self.out.push(Output::DropMarks(round));
+            self.out.push(Output::DropMarks { round, warm: true });
             self.send(Control::CheckpointDone(round));
         }
     }
@@ -190,7 +196,9 @@ impl Member {
     /// Both have flushed: this follower's own marks may go.
     pub(super) fn on_checkpoint_done(&mut self, number: u64) {
         if self.phase == Phase::Second {
-            self.out.push(Output::DropMarks(number));
+            // It marks nothing while it follows, so nothing would be used again.
+            let (round, warm) = (number, false);
+            self.out.push(Output::DropMarks { round, warm });
         }
     }
 
@@ -203,6 +211,7 @@ impl Member {
         {
             self.checkpoints.running = None;
             self.checkpoints.last = self.now;
+            self.checkpoints.owed &= result.is_err();
             // What was quiet before has just been flushed.
             self.checkpoints.quiet_since = None;
         }

@@ -49,6 +49,12 @@ impl Member {
 
     /// This replica is not good: it waits for a resync, and says why.
     fn stale_written(&mut self) {
+        if let Phase::Shrink(shrink) = &self.phase
+            && let Some(token) = shrink.stop
+        {
+            // The peer has gone on without it already.
+            return self.leave_gone_with(token);
+        }
         if !matches!(self.phase, Phase::Wait) {
             self.stop_following("");
         }

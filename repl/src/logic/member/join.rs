@@ -219,7 +219,7 @@ impl Member {
         self.release_held();
         if !self.config.rules.marks_after_growth {
             let round = self.next_round();
-            self.out.push(Output::DropMarks(round));
+            self.out.push(Output::DropMarks { round, warm: true });
         }
     }
 
@@ -248,7 +248,9 @@ impl Member {
         if self.session.is_some() {
             self.send(Control::ResyncEnd(round, reject(code, why)));
         }
-        if matches!(join.step, JoinStep::Freezing(_) | JoinStep::Finishing(_)) {
+        // Which record is on the disk is not known if it could not be written: it may name both.
+        let frozen = matches!(join.step, JoinStep::Freezing(_) | JoinStep::Finishing(_));
+        if frozen && !self.broken {
             self.gate(Gate::Alone);
         }
     }

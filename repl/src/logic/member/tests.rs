@@ -226,7 +226,7 @@ impl Pair {
                 let last = self.members[node].acks.last();
                 back(Input::Generation(round, last));
             }
-            Output::DropMarks(round) => {
+            Output::DropMarks { round, .. } => {
                 self.note(node, "DropMarks");
                 self.dropped[node] += 1;
                 back(Input::MarksDropped(round, Ok(())));

@@ -106,6 +106,8 @@ pub struct Has {
 pub struct Expect {
     pub name: Name,
     pub there: Option<Has>,
+    /// A directory without an identity may be taken for it.
+    pub adopt: bool,
 }
 
 /// An entry that is to be on the target.
@@ -116,7 +118,7 @@ pub struct Put {
     /// Other places where the target may have it.
     #[serde(deserialize_with = "list")]
     pub places: Vec<Place>,
-    /// Make it if the target has it nowhere.
+    /// Make it if the target has it nowhere, or take something without an identity for it.
     pub make: bool,
 }
 
@@ -271,7 +273,8 @@ pub enum Seen {
     Nothing,
     /// The very file.
     Same,
-    /// Of the right kind, but without an identity: it becomes the source's file when it is put.
+    /// Of the right kind, but without an identity: it may become the source's file when that is
+    /// put. A directory has become it, if it might.
     Strange,
     /// Another file, which is parked now.
     Parked,
@@ -328,6 +331,9 @@ pub enum Reply {
     Placed {
         #[serde(deserialize_with = "list")]
         placed: Vec<Placed>,
+        /// Directories that were parked.
+        #[serde(deserialize_with = "list")]
+        parked: Vec<Uid>,
         #[serde(deserialize_with = "list")]
         doubles: Vec<Uid>,
     },

@@ -62,8 +62,10 @@ impl Acked {
             self.whole.insert(id, entries.collect());
         }
         self.open.insert(id, regs);
+        // One that the peer has gone on without ships to nobody.
+        let both = both && self.histories.iter().all(|h| h.is_current);
         for side in [n, 1 - n] {
-            if side != n && !(both && self.histories[side].is_current) {
+            if side != n && !both {
                 continue;
             }
             for (value, reg, old) in &sets {

@@ -174,7 +174,7 @@ impl World {
                 node.effects
                     .push_back(Effect::Input(Input::Generation(round, last)));
             }
-            Output::DropMarks(round) => later(Input::MarksDropped(round, Ok(()))),
+            Output::DropMarks { round, .. } => later(Input::MarksDropped(round, Ok(()))),
             Output::Resolve { .. } => {}
             Output::Exit => node.exited = true,
         }

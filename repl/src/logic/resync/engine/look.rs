@@ -42,6 +42,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// Looks at everything that is marked. Directories that were moved are found in rounds: below
     /// what the round before has found.
     pub(super) async fn look(&mut self) -> Result<(), Failure> {
+        // Parked by the pass before, when it seemed to know their entries.
+        for (dir, uid) in self.away.clone() {
+            self.empty(dir, &[uid]);
+        }
+        self.work().await?;
         loop {
             let plan = self.plan.dirs.iter().filter(|(_, plan)| !plan.found);
             let missing: Vec<_> = plan.map(|(id, _)| *id).collect();
@@ -137,6 +142,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 continue;
             }
             plan.all |= unknown;
+            if let Some(key) = plan.key.filter(|_| plan.walk) {
+                self.plan.walks.push((dir, key, uid));
+            }
             let look = Look {
                 dir,
                 uid,
@@ -206,9 +214,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             return Ok(());
         }
         self.report.looked += checking.entries.len() as u64;
+        let adopt = |entry: &Entry| checking.look.recurse || self.plan.is_birth(entry.uid);
         let entries = checking.entries.iter().map(|(name, entry)| Expect {
             name: name.clone(),
             there: entry.as_ref().map(has),
+            adopt: entry.as_ref().is_some_and(adopt),
         });
         let request = Request::Check {
             dir: checking.look.dir,
@@ -232,9 +242,17 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             None => {}
         }
         let mut entries = Vec::new();
+        let deep = self.plan.dirs.get(&(look.dir, look.uid));
+        let deep = deep.is_some_and(|plan| plan.deep);
         for (name, found) in list {
             let entry = self.entry(&look, &name)?;
             let same = |e: &&Entry| Some(e.uid) == found.uid && e.kind == found.kind;
+            // A file that only the target has in a deep directory is compared where it is placed.
+            if let Some(uid) = found.uid.filter(|_| deep && found.kind == Kind::File)
+                && entry.as_ref().filter(same).is_none()
+            {
+                self.plan.wanted.insert((look.dir, uid), vec![WHOLE]);
+            }
             let needed = match entry.as_ref().filter(same) {
                 Some(e) if e.kind == Kind::Directory => {
                     look.recurse || self.suspect || self.is_unknown(e.uid)
@@ -269,7 +287,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
                 (Seen::Same, Some(entry)) => self.same(&look, named, name, &entry),
                 (_, Some(entry)) => {
-                    if *seen == Seen::Strange && entry.kind == Kind::Directory {
+                    let adopted = look.recurse || self.plan.is_birth(entry.uid);
+                    let strange = *seen == Seen::Strange && entry.kind == Kind::Directory;
+                    if strange && adopted {
                         self.looked.insert((look.dir, entry.uid));
                         self.work.push(Work::List(below(&look, &entry, true), 0));
                     }
@@ -320,6 +340,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         errno: i32,
         what: &str,
     ) -> Result<(), Failure> {
+        if look.key.is_none() && is_gone(errno) {
+            return Ok(());
+        }
         self.judge(errno, what)?;
         let plan = self.again.dirs.entry((look.dir, look.uid)).or_default();
         plan.key = look.key;
@@ -327,11 +350,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             Some(names) => plan.names.extend(names),
             None => plan.all = true,
         }
-        if look.recurse
-            && let Some(key) = look.key
-        {
-            self.again.walks.push((look.dir, key, look.uid));
-        }
+        plan.walk |= look.recurse;
         Ok(())
     }
 
@@ -354,6 +373,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// one by one, so that each is found when its place comes.
     pub(super) fn empty(&mut self, dir: DirId, parked: &[Uid]) {
         for uid in parked {
+            if self.plan.is_birth(*uid) {
+                self.away.insert((dir, *uid));
+            }
             if self.is_unknown(*uid) && self.looked.insert((dir, *uid)) {
                 let look = Look {
                     dir,
@@ -373,7 +395,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             self.post_forgets().await?;
         }
         let id = (dir, uid);
-        if self.forgetful && uid != Uid::ROOT && !self.plan.dirs.contains_key(&id) {
+        let known = self.plan.dirs.contains_key(&id) || self.held.contains(&id);
+        if self.forgetful && uid != Uid::ROOT && !known {
             self.forgets.push((dir, uid));
         }
         Ok(())

@@ -23,7 +23,7 @@ use look::{Checking, Look};
 use place::{Mode, Placing, Putting};
 use plan::Plan;
 use settle::{Nodes, Settling};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 /// Requests without a taken reply.
 const WINDOW: usize = 64;
@@ -87,6 +87,8 @@ struct Engine<'a, P, F> {
     again: Plan,
     /// Directories that do not count as whole yet, children before parents.
     refused: Vec<Dir>,
+    /// Those of earlier passes: the target must know them at the end of this one.
+    held: HashSet<(DirId, Uid)>,
     nodes: Nodes,
     /// Open nodes that are to be looked at before they are placed.
     late: Vec<(usize, Mode)>,
@@ -95,6 +97,8 @@ struct Engine<'a, P, F> {
     /// Directories born since the replicas were equal whose entries were all placed; what changed
     /// in them since is marked.
     known: HashSet<Uid>,
+    /// Directories that were parked and not placed since.
+    away: BTreeSet<(DirId, Uid)>,
     /// Files with several names that were compared in this pass.
     compared: HashSet<(DirId, Uid)>,
     filling: Vec<Option<Filling>>,
@@ -131,10 +135,12 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         plan: Plan::default(),
         again: Plan::default(),
         refused: Vec::new(),
+        held: HashSet::new(),
         nodes: Nodes::default(),
         late: Vec::new(),
         looked: HashSet::new(),
         known: HashSet::new(),
+        away: BTreeSet::new(),
         compared: HashSet::new(),
         filling: Vec::new(),
         idle: Vec::new(),
@@ -257,8 +263,18 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 let names = checking.entries.into_iter().map(|(name, _)| name);
                 self.missed(&checking.look, Some(names.collect()), errno, &what)
             }
-            (Then::Placed(placing), Reply::Placed { placed, doubles }) => {
-                self.placed(placing, &placed, &doubles)
+            (
+                Then::Placed(placing),
+                Reply::Placed {
+                    placed,
+                    parked,
+                    doubles,
+                },
+            ) => {
+                self.doubled(placing.dir.dir, &doubles);
+                self.away
+                    .extend(parked.iter().map(|uid| (placing.dir.dir, *uid)));
+                self.placed(placing, &placed)
             }
             (Then::Placed(placing), Reply::Failed { errno, what }) => {
                 self.put_failed(placing, errno, &what)

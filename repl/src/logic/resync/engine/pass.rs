@@ -38,6 +38,12 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             })
         });
         plan.carry(std::mem::take(&mut self.again));
+        plan.carry_wanted(std::mem::take(&mut self.plan.wanted));
+        self.held.clear();
+        for Dir { dir, key, uid } in &self.refused {
+            plan.dirs.entry((*dir, *uid)).or_default().key = Some(*key);
+            self.held.insert((*dir, *uid));
+        }
         plan.set_births(self.plan.take_births());
         self.plan = plan;
     }

@@ -6,7 +6,7 @@ use super::super::{Entry, Failure, Feed, Pipe};
 use super::look::{has, source_failed, weight};
 use super::plan::WHOLE;
 use super::{Dir, ENTRY_COST, Engine, REQUEST, Then, Work, is_gone};
-use crate::ids::{DirId, Uid};
+use crate::ids::DirId;
 
 /// Entries in one request.
 const ENTRIES: usize = 256;
@@ -182,19 +182,13 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         }
     }
 
-    pub(super) fn placed(
-        &mut self,
-        placing: Placing,
-        placed: &[Placed],
-        doubles: &[Uid],
-    ) -> Result<(), Failure> {
+    pub(super) fn placed(&mut self, placing: Placing, placed: &[Placed]) -> Result<(), Failure> {
         let Placing {
             dir,
             node,
             mode,
             entries,
         } = placing;
-        self.doubled(dir.dir, doubles);
         let mut files = Vec::new();
         for ((name, entry), placed) in entries.into_iter().zip(placed) {
             match placed {
@@ -256,6 +250,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         placed: Placed,
     ) {
         let id = (dir, entry.uid);
+        self.away.remove(&id);
         let unknown = self.is_unknown(entry.uid);
         let looked = self.looked.contains(&id);
         let own = self.plan.dirs.get(&id).is_some_and(|p| p.found && p.all);
@@ -308,6 +303,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     ) -> Option<usize> {
         let id = (dir.dir, entry.uid);
         let place = (dir.uid, name);
+        let wanted = self.plan.wanted.remove(&id);
         if placed == Placed::Made {
             self.plan.files.remove(&id);
             return Some(self.start(id, entry, vec![place], Some(node), None));
@@ -315,7 +311,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let birth = self.plan.is_birth(entry.uid);
         let all = placed == Placed::Adopted || mode.whole || birth || self.suspect;
         if !all {
-            if let Some(ranges) = self.plan.wanted.remove(&id) {
+            if let Some(ranges) = wanted {
                 let (dir, uid) = id;
                 self.plan.want(dir, uid, entry.key, None, ranges);
             }

@@ -22,6 +22,8 @@ pub(super) struct DirPlan {
     pub(super) all: bool,
     /// And the content of all files in it.
     pub(super) deep: bool,
+    /// All below it is to be compared, if the target has it.
+    pub(super) walk: bool,
     /// Its own attributes may differ.
     pub(super) meta: bool,
     /// The target knows it.
@@ -197,6 +199,14 @@ impl Plan {
         plan.ranges = merged(std::mem::take(&mut plan.ranges));
     }
 
+    /// What the target has marked and no pass has met yet: it may have been renamed while they
+    /// went on.
+    pub(super) fn carry_wanted(&mut self, left: BTreeMap<(DirId, Uid), Vec<(u64, u64)>>) {
+        for (id, ranges) in left {
+            self.wanted.entry(id).or_default().extend(ranges);
+        }
+    }
+
     /// What an earlier pass left over.
     pub(super) fn carry(&mut self, left: Self) {
         for (id, left) in left.dirs {
@@ -205,6 +215,7 @@ impl Plan {
             plan.all |= left.all;
             plan.deep |= left.deep;
             plan.meta |= left.meta;
+            plan.walk |= left.walk;
             plan.names.extend(left.names);
             plan.way = plan.way.take().or(left.way);
             plan.tries = plan.tries.max(left.tries);

@@ -15,6 +15,14 @@ enum Lies {
     Tree,
 }
 
+/// What was moved out of the way.
+#[derive(Default)]
+struct Away {
+    directories: Vec<Uid>,
+    /// Of which there is another one.
+    doubles: Vec<Uid>,
+}
+
 impl<T: TargetTree + ?Sized> Target<T> {
     /// The directory an identity names; `ESTALE` if it was not found in this session.
     pub(super) fn dir_key(&self, dir: DirId, uid: Uid) -> Result<Key, i32> {
@@ -59,19 +67,32 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     /// `None` if the way was found, or the step that leads elsewhere.
     fn follow(&self, dir: DirId, way: &Way) -> Result<Option<u16>, i32> {
-        // From the deepest step that is known, downwards.
-        let mut start = 0;
-        let mut at = self.tree.root(dir);
-        for (step, (uid, _)) in way.iter().enumerate().rev() {
+        // From the deepest step that is known, downwards. What is parked comes last: the directory
+        // may be here twice, and the way leads to the one that counts.
+        let known = |uid: &Uid| self.session().known.get(dir, *uid).map(|k| k.key);
+        let steps = way.iter().enumerate().rev();
+        let mut steps = steps.filter_map(|(step, (uid, _))| Some((step + 1, known(uid)?)));
+        let from = steps.next().unwrap_or((0, self.tree.root(dir)));
+        let Some(step) = self.walk_down(dir, way, from)? else {
+            return Ok(None);
+        };
+        for (deep, (uid, _)) in way.iter().enumerate().rev() {
             match self.dir_key(dir, *uid) {
-                Ok(key) => {
-                    (start, at) = (step + 1, key);
-                    break;
-                }
+                Ok(key) => return self.walk_down(dir, way, (deep + 1, key)),
                 Err(ESTALE) => {}
                 Err(errno) => return Err(errno),
             }
         }
+        Ok(Some(step))
+    }
+
+    /// As [`Self::follow`], from a step on that is known.
+    fn walk_down(
+        &self,
+        dir: DirId,
+        way: &Way,
+        (start, mut at): (usize, Key),
+    ) -> Result<Option<u16>, i32> {
         for (step, (uid, name)) in way.iter().enumerate().skip(start) {
             match self.look(dir, at, name.bytes())? {
                 Some(there) if there.uid == Some(*uid) && there.kind == Kind::Directory => {
@@ -105,15 +126,15 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     pub(super) fn check(&self, dir: DirId, parent: Uid, entries: &[Expect]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
-        let (mut parked, mut doubles) = (Vec::new(), Vec::new());
+        let mut away = Away::default();
         let seen = entries.iter().map(|expect| {
-            let checked = self.check_one(dir, key, expect, &mut parked, &mut doubles);
+            let checked = self.check_one(dir, key, expect, &mut away);
             checked.unwrap_or_else(Seen::Failed)
         });
         Ok(Reply::Checked {
             seen: seen.collect(),
-            parked,
-            doubles,
+            parked: away.directories,
+            doubles: away.doubles,
         })
     }
 
@@ -122,8 +143,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         dir: DirId,
         parent: Key,
         expect: &Expect,
-        parked: &mut Vec<Uid>,
-        doubles: &mut Vec<Uid>,
+        away: &mut Away,
     ) -> Result<Seen, i32> {
         let name = expect.name.bytes();
         let Some(there) = self.look(dir, parent, name)? else {
@@ -138,16 +158,16 @@ impl<T: TargetTree + ?Sized> Target<T> {
                 return Ok(Seen::Same);
             }
             if self.is_adoptable(dir, has, &there) {
-                if has.kind == Kind::Directory {
+                if has.kind == Kind::Directory
+                    && expect.adopt
+                    && self.parked(dir, has.uid)?.is_none()
+                {
                     self.session().known.began(dir, has.uid, there.key, true);
                 }
                 return Ok(Seen::Strange);
             }
         }
-        self.park(dir, (parent, name), &there, doubles)?;
-        if there.kind == Kind::Directory {
-            parked.extend(there.uid);
-        }
+        self.park(dir, (parent, name), &there, away)?;
         Ok(Seen::Parked)
     }
 
@@ -169,7 +189,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
         dir: DirId,
         (parent, name): (Key, &[u8]),
         there: &There,
-        doubles: &mut Vec<Uid>,
+        away: &mut Away,
     ) -> Result<(), i32> {
         let parking = self.tree.parking(dir, true)?.ok_or(EIO)?;
         let known = there.uid.and_then(|uid| self.session().known.get(dir, uid));
@@ -179,7 +199,10 @@ impl<T: TargetTree + ?Sized> Target<T> {
             _ => self.nameless(),
         };
         if known.is_some_and(|k| k.key != there.key) {
-            doubles.extend(there.uid);
+            away.doubles.extend(there.uid);
+        }
+        if there.kind == Kind::Directory {
+            away.directories.extend(there.uid);
         }
         if self.session().aside {
             self.tree.note_parked(dir, (parent, name), &parked)?;
@@ -206,7 +229,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
             if first.is_some_and(|f| f.key == there.key) {
                 return self.tree.unlink(dir, parent, name);
             }
-            doubles.extend(there.uid);
+            away.doubles.extend(there.uid);
             parked = self.nameless();
         }
     }
@@ -219,24 +242,19 @@ impl<T: TargetTree + ?Sized> Target<T> {
 
     pub(super) fn put(&self, dir: DirId, parent: Uid, entries: &[Put]) -> Result<Reply, i32> {
         let key = self.dir_key(dir, parent)?;
-        let mut doubles = Vec::new();
+        let mut away = Away::default();
         let placed = entries.iter().map(|put| {
-            let placed = self.put_one(dir, key, put, &mut doubles);
+            let placed = self.put_one(dir, key, put, &mut away);
             placed.unwrap_or_else(Placed::Failed)
         });
         Ok(Reply::Placed {
             placed: placed.collect(),
-            doubles,
+            parked: away.directories,
+            doubles: away.doubles,
         })
     }
 
-    fn put_one(
-        &self,
-        dir: DirId,
-        parent: Key,
-        put: &Put,
-        doubles: &mut Vec<Uid>,
-    ) -> Result<Placed, i32> {
+    fn put_one(&self, dir: DirId, parent: Key, put: &Put, away: &mut Away) -> Result<Placed, i32> {
         let (name, has) = (put.name.bytes(), &put.has);
         let mut lasting = has.several || has.kind == Kind::Directory;
         if let Some(there) = self.look(dir, parent, name)? {
@@ -246,12 +264,15 @@ impl<T: TargetTree + ?Sized> Target<T> {
                     self.session().known.saw(dir, has.uid, there.key, lasting);
                     return Ok(Placed::Was);
                 }
-                if self.is_adoptable(dir, has, &there) {
+                if put.make
+                    && self.is_adoptable(dir, has, &there)
+                    && self.parked(dir, has.uid)?.is_none()
+                {
                     self.session().known.began(dir, has.uid, there.key, lasting);
                     return Ok(Placed::Adopted);
                 }
             }
-            self.park(dir, (parent, name), &there, doubles)?;
+            self.park(dir, (parent, name), &there, away)?;
         }
         if let Some(placed) = self.place(dir, (parent, name), put)? {
             return Ok(placed);

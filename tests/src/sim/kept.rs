@@ -1,0 +1,70 @@
+//! Seeds that found something once. Each runs at every commit. What a seed does changes with the
+//! simulator and the product, so that one of these need not lead to the same place again; what it
+//! found stands beside it.
+
+/// A seed, and what it found.
+pub const KEPT: &[(u64, &str)] = &[
+    (
+        1,
+        "I10: a verdict that came while a node promoted itself was never applied",
+    ),
+    (
+        27,
+        "I5: a directory was at the target twice, and the parked one was filled",
+    ),
+    (
+        62,
+        "V8: an intent that was given up became an epoch after all",
+    ),
+    (
+        182,
+        "I10: a follower kept marks warm that it had no use for",
+    ),
+    (
+        219,
+        "I10: marks without an identity were refused in every pass",
+    ),
+    (
+        321,
+        "I6: a file left a deep directory, and what had been cut off was not marked",
+    ),
+    (
+        1374,
+        "I5: the target's deep mark did not follow its file to another directory",
+    ),
+    (
+        1914,
+        "I5: what was new in a directory was placed in its parked twin",
+    ),
+    (1980, "I5: links were placed in a parked twin"),
+    (
+        2057,
+        "I4: a node whose record could not be written answered alone on its way down",
+    ),
+    (
+        2264,
+        "I10: no checkpoint took the follower's marks, for the server had none",
+    ),
+    (
+        2890,
+        "I10: a directory that was refused was refused in every later pass",
+    ),
+    (
+        4643,
+        "I6: a failed flush left pages that only the page cache had",
+    ),
+    (
+        8131,
+        "I12: a stop was never answered when the peer had gone on meanwhile",
+    ),
+    (
+        9986,
+        "the oracle took a change that nobody shipped for newer than the source's",
+    ),
+    (
+        9_027_991_013_937_954_913,
+        "I10: as 2890, with everything marked",
+    ),
+    (11_112_189_280_593_461_517, "I6: as 4643"),
+    (15_722_805_080_421_198_309, "I5: as 1374"),
+];
