@@ -11,6 +11,7 @@ use crate::io::fuse::Adapter;
 use crate::io::lasting;
 use crate::io::marks::{Marks, Opening};
 use crate::io::mount::{self, MountError, Mounted};
+use crate::io::outside::{self, Window};
 use crate::io::resync::aside;
 use crate::io::resync::tidy_at_start;
 use crate::io::scrub;
@@ -19,7 +20,7 @@ use process::{Signals, drop_groups, raise_open_files};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tandem_repl::control::{Answer, Divergence, Refusal, Request};
 use tandem_repl::ids::DirId;
@@ -93,6 +94,7 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
         path: state.clone(),
         source,
     })?;
+    let window = Window::before_start(&state);
     let (store, record) = RecordStore::open(&state)?;
     let socket = config.socket.clone();
     let listener = control::listen(&socket).map_err(|source| DaemonError::Socket {
@@ -136,6 +138,10 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
     send_times_in_background(&service)?;
     if let Some(interval) = config.scrub {
         scrub::in_background(&service, &driver, interval).map_err(DaemonError::Thread)?;
+    }
+    let (clean, same_boot) = service.marks.last_end;
+    if let Some(window) = window.judged(clean, same_boot) {
+        outside::look_in_background(&service, &driver, window).map_err(DaemonError::Thread)?;
     }
     let failing = driver.clone();
     service
@@ -229,8 +235,10 @@ fn send_times_in_background(service: &Arc<Service>) -> Result<(), DaemonError> {
 fn wait_for_end(daemon: &Daemon, exit: &Receiver<()>, signals: &Signals) {
     let mut ending = false;
     loop {
-        if exit.recv_timeout(Duration::from_millis(100)).is_ok() {
-            return;
+        match exit.recv_timeout(Duration::from_millis(100)) {
+            Err(RecvTimeoutError::Timeout) => {}
+            // Nobody is left to say so.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         ending |= signals.pending();
         if ending {

@@ -88,11 +88,16 @@ impl Cluster {
 
     /// The same in whatever state the arguments leave it.
     pub fn make(binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
+        // Where temporary files live: who sets TMPDIR can find what a killed test left there.
+        Self::make_in(&std::env::temp_dir(), binary, helper, more)
+    }
+
+    /// The same below a directory.
+    pub fn make_in(at: &Path, binary: PathBuf, helper: &str, more: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
-        // Where temporary files live: who sets TMPDIR can find what a killed test left there.
-        let dir = std::env::temp_dir().join(format!("tandem-lab-{name}"));
+        let dir = at.join(format!("tandem-lab-{name}"));
         let cluster = Self {
             binary,
             helper: PathBuf::from(helper),

@@ -5,6 +5,7 @@
 //! mount inside another node's namespace, and on the tree below that mount.
 
 pub mod acl;
+pub mod broken_disk;
 pub mod cluster;
 pub mod concurrent;
 pub mod frames;

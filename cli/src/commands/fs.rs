@@ -20,6 +20,7 @@ pub(crate) fn run(dirs: &Dirs, module: &str) -> Result<Exit> {
         .create(&dirs.run)
         .with_context(|| format!("making the run directory {}", dirs.run.display()))?;
     tracing::info!(module, peer = config.peer.name, "configuration is valid");
+    crate::logging::abort_on_panic();
     tandem_fs::daemon::run(config)?;
     Ok(Exit::Done)
 }

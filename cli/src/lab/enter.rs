@@ -65,6 +65,7 @@ pub(crate) fn run(init: &Init, place: &NodePlace, program: &Program) -> Result<E
         command.uid(user).gid(group);
     }
     sys::die_with_parent(&mut command);
+    sys::unblock_signals(&mut command);
 
     let mut signals = PASSED_ON.to_vec();
     signals.push(libc::SIGCHLD);

@@ -161,6 +161,7 @@ fn detach_other_disks(own: &Path) -> Result<()> {
 fn start_daemon(place: &NodePlace) -> Result<u32> {
     let log = append(&place.log())?;
     let mut command = Command::new(sys::SELF);
+    sys::unblock_signals(&mut command);
     command
         .arg0("tandem")
         .args(["fs", MODULE])

@@ -43,7 +43,8 @@ pub(crate) struct Arrived {
 }
 
 impl Blocked {
-    /// Blocks `signals` in this thread. Children started by the standard library start unblocked.
+    /// Blocks `signals` in this thread. Children inherit that, but for those made with
+    /// [`super::sys::unblock_signals`].
     pub(crate) fn new(signals: &[c_int]) -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset fills the set which the others read; no old mask is asked for.

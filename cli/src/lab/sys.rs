@@ -153,6 +153,25 @@ pub(crate) fn drop_stdio() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the future child start with no signal blocked: a shell that waits for its children hangs
+/// without SIGCHLD.
+pub(crate) fn unblock_signals(command: &mut Command) {
+    let request = || {
+        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset fills the set that the other call reads; no old mask is asked for.
+        let errno = unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+        };
+        match errno {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(request) };
+}
+
 /// Makes the future child die by SIGKILL when the thread that starts it ends.
 pub(crate) fn die_with_parent(command: &mut Command) {
     let request = || {

@@ -40,6 +40,8 @@ pub(crate) struct Marks {
     off: bool,
     hold: Hold,
     waits: Waits,
+    /// The journal was closed in order; it was written in this run of the machine.
+    pub(crate) last_end: (bool, bool),
 }
 
 /// What marking cost since the last checkpoint.
@@ -105,6 +107,7 @@ impl Marks {
             off,
             hold: Hold::new(opening.hot_limit),
             waits: Waits::default(),
+            last_end: (found.clean, found.boot == opening.boot),
         };
         marks.rewrite(&mut marks.journal(), |_| {})?;
         Ok(marks)
@@ -310,6 +313,11 @@ impl Marks {
         let hot = self.map().hot();
         self.hold.checkpoint(result.is_ok(), hot);
         result
+    }
+
+    /// Everything may differ; durable with the next record.
+    pub(crate) fn mark_everything(&self) {
+        self.map().set_everything();
     }
 
     /// Whether changes are to wait for the checkpoint that is due.

@@ -23,6 +23,7 @@ pub(crate) mod marks;
 pub(crate) mod mount;
 pub(crate) mod names;
 pub(crate) mod nodes;
+pub(crate) mod outside;
 pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod readdir;

@@ -287,7 +287,8 @@ impl Driver {
     pub fn resync(&self) -> Option<Standing> {
         let run = self.shared.run.lock();
         let run = run.unwrap_or_else(PoisonError::into_inner);
-        run.as_ref().map(|r| r.standing(&self.shared.hello.peer))
+        let run = run.as_ref().filter(|r| !r.ended.load(Ordering::Relaxed));
+        run.map(|r| r.standing(&self.shared.hello.peer))
     }
 
     /// Counts an operation acknowledged without the peer.

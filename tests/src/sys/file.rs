@@ -106,6 +106,35 @@ pub fn ftruncate(fd: &OwnedFd, len: i64) -> Sys<()> {
     call!(ftruncate(fd.as_raw_fd(), len)).map(drop)
 }
 
+/// Where the first piece of a file lies on its disk, and how long that piece is; bytes.
+pub fn first_extent(fd: &OwnedFd) -> Sys<(u64, u64)> {
+    /// `struct fiemap` of the kernel, with room for one piece.
+    #[repr(C)]
+    struct Fiemap {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped: u32,
+        room: u32,
+        reserved: u32,
+        logical: u64,
+        physical: u64,
+        piece: u64,
+        more: [u64; 2],
+        piece_flags: u32,
+        rest: [u32; 3],
+    }
+    /// `FS_IOC_FIEMAP`.
+    const REQUEST: u64 = 0xc020_660b;
+    /// `FIEMAP_FLAG_SYNC`.
+    const SYNC: u32 = 1;
+    // SAFETY: plain data for which zero is a value.
+    let mut map: Fiemap = unsafe { std::mem::zeroed() };
+    (map.length, map.flags, map.room) = (u64::MAX, SYNC, 1);
+    call!(ioctl(fd.as_raw_fd(), REQUEST, &raw mut map))?;
+    Ok((map.physical, map.piece))
+}
+
 pub fn fallocate(fd: &OwnedFd, mode: i32, at: i64, len: i64) -> Sys<()> {
     call!(fallocate(fd.as_raw_fd(), mode, at, len)).map(drop)
 }

@@ -6,6 +6,7 @@ use super::super::service::Volume;
 use super::super::sys::{self, cstring};
 use super::Marks;
 use super::place::{Place, Whereabouts, known_place, whereabouts};
+use std::io;
 use std::os::fd::AsRawFd;
 use tandem_repl::ids::{FileId, Key, Uid};
 use tandem_repl::logic::dirty::{Cover, DirRef, FileRef, Touch};
@@ -280,6 +281,40 @@ impl Marks {
             }
         };
         self.wait(cover)
+    }
+}
+
+impl Marks {
+    /// Marks a file that was changed by somebody else: all of it.
+    ///
+    /// # Errors
+    /// `EIO` where nothing can be marked any more.
+    pub(crate) fn mark_outside(
+        &self,
+        volume: &Volume,
+        file: FileRef<'_>,
+        size: Option<u64>,
+    ) -> io::Result<()> {
+        let touch = match size {
+            Some(size) => Touch::Data {
+                file,
+                offset: 0,
+                len: u64::MAX,
+                size,
+            },
+            None => Touch::Meta { file },
+        };
+        let cover = self.cover(volume.id, &touch);
+        self.wait(cover).map_err(io::Error::from_raw_os_error)
+    }
+
+    /// Marks any entry of a directory.
+    ///
+    /// # Errors
+    /// As of [`Self::mark_outside`].
+    pub(crate) fn mark_outside_names(&self, volume: &Volume, dir: &DirRef) -> io::Result<()> {
+        let cover = self.map().cover_entries(volume.id, dir);
+        self.wait(cover).map_err(io::Error::from_raw_os_error)
     }
 }
 

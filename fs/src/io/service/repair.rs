@@ -4,13 +4,14 @@ use super::super::nodes::Node;
 use super::super::{names, sys};
 use super::{Service, Volume};
 use crate::error::errno_of;
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use tandem_repl::ids::FileId;
 use tandem_repl::limits::MAX_DATA;
 use tandem_repl::logic::member::Gate;
-use tandem_repl::op::{Checked, Op};
+use tandem_repl::op::{Checked, Cred, Durability, Op};
 
-/// Bytes asked for at once: what a disk cannot read is most often a block of this size.
+/// Bytes asked for at once, and of a block of the disk: what a disk cannot read is most often a block of this size.
 const PIECE: usize = 4096;
 
 impl Service {
@@ -81,21 +82,33 @@ impl Service {
         data.truncate(len as usize);
         let path = volume.backing.path.display();
         tracing::error!("{path}: {len} bytes at {offset} of file {id:?} came from the peer");
+        // Until it is back on the disk it may be gone with the next power cut.
+        let op = Op::Write {
+            id,
+            offset,
+            data: &data,
+            durability: Durability::Memory,
+            cred: Cred::default(),
+        };
+        self.marks.mark(volume, &op)?;
         self.write_back(volume, &node, offset, &data);
         Ok(data)
     }
 
-    /// The same bytes in the same place: no change of the file, so neither marked nor sent.
+    /// The same bytes in the same place: no change of the file, so not sent.
     fn write_back(&self, volume: &Volume, node: &Node, offset: u64, data: &[u8]) {
         let written = volume.nodes.fd(node).and_then(|fd| {
-            let mut done = 0;
-            while done < data.len() {
-                done += sys::pwrite(fd.as_raw_fd(), &data[done..], offset + done as u64)?;
-            }
+            rewrite(fd.as_raw_fd(), offset, data)?;
             sys::fsync(fd.as_raw_fd(), true)
         });
         if let Err(e) = written {
-            tracing::error!("repair: {e}; the peer's copy is good, this disk is not");
+            let path = volume.backing.path.display();
+            let what = format!("{path}: a block that cannot be read cannot be written either: {e}");
+            tracing::error!("{what}");
+            // A sync that failed may have lost what an application wrote before.
+            if let Some(driver) = self.driver.get() {
+                driver.local_failed(&what);
+            }
         }
     }
 
@@ -105,4 +118,27 @@ impl Service {
         let _gate = self.gate();
         self.marks.mark_found(volume, node, what).is_ok()
     }
+}
+
+/// Writes over what cannot be read. The disk may remap the sector in its place. Where the kernel
+/// would have to read the block first, as for the end of a file, the block is given back and
+/// another taken.
+fn rewrite(fd: RawFd, offset: u64, data: &[u8]) -> io::Result<()> {
+    match write_all(fd, offset, data) {
+        Err(e) if e.raw_os_error() == Some(libc::EIO) && offset.is_multiple_of(PIECE as u64) => {
+            let length = data.len().next_multiple_of(PIECE) as u64;
+            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+            sys::fallocate(fd, mode, offset, length)?;
+            write_all(fd, offset, data)
+        }
+        written => written,
+    }
+}
+
+fn write_all(fd: RawFd, offset: u64, data: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < data.len() {
+        done += sys::pwrite(fd, &data[done..], offset + done as u64)?;
+    }
+    Ok(())
 }

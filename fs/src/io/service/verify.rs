@@ -30,6 +30,9 @@ const WINDOW: usize = 16;
 /// Paths listed in the status; the rest is only counted.
 const LISTED: usize = 100;
 
+/// Differences remembered until the walk is over.
+const MAX_FOUND: usize = 100_000;
+
 /// State of the verification.
 #[derive(Default)]
 pub(crate) struct Verify {
@@ -79,6 +82,7 @@ struct Walk<'a> {
     began: Instant,
     bytes: u64,
     differs: bool,
+    found: Vec<(Arc<Node>, Checked)>,
 }
 
 /// Whether what was found must be repaired.
@@ -114,8 +118,10 @@ impl Service {
                 began: Instant::now(),
                 bytes: 0,
                 differs: false,
+                found: Vec::new(),
             };
             let ended = walk.run();
+            walk.mark();
             differs |= walk.differs;
             if let Err(stop) = ended {
                 let why = match stop {
@@ -411,13 +417,30 @@ impl Walk<'_> {
         };
         let line = format!("{} ({what_differs})", shown(path));
         tracing::error!("the replicas differ: {line}");
-        self.differs |= self.service.mark_different(self.volume, node, what);
+        self.differs = true;
+        // Marked at the end, together with the follower's leaving the set: a checkpoint in between
+        // would drop the mark.
+        if self.found.len() < MAX_FOUND {
+            node.state().lookups += 1;
+            self.found.push((node.clone(), what));
+        }
         self.service.verify.update(|s| {
             s.differences += 1;
             if s.differing.len() < LISTED {
                 s.differing.push(line);
             }
         });
+    }
+
+    /// Marks what differs; everything, if that is too much to be remembered.
+    fn mark(&mut self) {
+        if self.found.len() >= MAX_FOUND {
+            self.service.marks.mark_everything();
+        }
+        for (node, what) in std::mem::take(&mut self.found) {
+            self.service.mark_different(self.volume, &node, what);
+            self.let_go(&node);
+        }
     }
 
     /// Gives back the reference a look-up took.

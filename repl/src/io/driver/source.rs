@@ -13,6 +13,7 @@ use crate::logic::resync::{self, Failure, Order, Outcome, Pipe, Stop};
 use crate::logic::verdict::Scope;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(super) struct Run {
     pub(super) progress: Arc<Progress>,
     pub(super) began: Instant,
     pub(super) watch: Watch,
+    /// The target is equal; what remains is for the member machine.
+    pub(super) ended: AtomicBool,
     effort: Mutex<Effort>,
 }
 
@@ -117,6 +120,7 @@ impl Shared {
             progress: Arc::new(Progress::default()),
             began: Instant::now(),
             watch: Watch::default(),
+            ended: AtomicBool::new(false),
             effort: Mutex::default(),
         });
         let work = Work {
@@ -159,6 +163,7 @@ impl Work {
                 Ok(_) if std::mem::take(&mut said.void) => continue,
                 Ok(outcome) => {
                     tracing::info!("resync: {outcome:?}");
+                    self.run.ended.store(true, Ordering::Relaxed);
                     ResyncEvent::Finished
                 }
                 Err(failure) => ResyncEvent::Failed(failure.to_string()),
