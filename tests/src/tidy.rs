@@ -19,14 +19,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("repl/src/io/driver/director.rs", GREW),
     ("repl/src/io/driver/receive.rs", GREW),
     ("repl/src/io/driver/source.rs", GREW),
-    ("repl/src/logic/resync/engine/fill.rs", GREW),
-    ("repl/src/logic/resync/engine/look.rs", GREW),
-    ("repl/src/logic/resync/messages.rs", GREW),
-    ("tests/src/sim/resync.rs", GREW),
-    ("tests/src/sim/resync_trees.rs", GREW),
-    ("tests/src/sim/serve.rs", GREW),
-    ("tests/src/sim/tree.rs", GREW),
-    ("tests/src/sim/world.rs", GREW),
     ("tests/tests/failover.rs", GREW),
 ];
 /// Files that came out too long and are to be divided by purpose; none may be added.

@@ -29,6 +29,10 @@ pub const KEPT: &[(u64, &str)] = &[
         "I6: a file left a deep directory, and what had been cut off was not marked",
     ),
     (
+        376,
+        "I6: a file had come into a deep directory, and a power cut put it back where it was",
+    ),
+    (
         1374,
         "I5: the target's deep mark did not follow its file to another directory",
     ),

@@ -1,106 +1,33 @@
 //! A node's part in a resync: the engine of the product, polled by hand, over the simulated tree
 //! and connection; and the other end.
 
-use super::change::{Change, DIR};
+mod desk;
+mod touches;
+
 use super::node::{Barrier, NAMES};
 use super::resync_trees::{SourceSide, TargetSide};
-use super::tree::{Ino, Name, Tree};
+use super::tree::Tree;
 use super::world::{Local, World};
 use super::{Msg, resync_trees};
+use desk::{Desk, Shared};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use tandem_repl::ids::{Id128, Uid};
-use tandem_repl::logic::dirty::{FileRef, Generation, Map, Marks, Touch};
+use tandem_repl::ids::Id128;
+use tandem_repl::logic::dirty::Generation;
 use tandem_repl::logic::member::{Gate, Input, ResyncEvent};
-use tandem_repl::logic::resync::messages::{Aside, Kind, Reply, Request};
+use tandem_repl::logic::resync::messages::{Aside, Reply, Request};
 use tandem_repl::logic::resync::target::Target;
-use tandem_repl::logic::resync::{
-    self, Failure, Feed, Gone, Next, Order, Outcome, PassReport, Pipe, Since, Stop, Ticket,
-};
+use tandem_repl::logic::resync::{self, Failure, Next, Order, Outcome, PassReport, Since};
 use tandem_repl::logic::verdict::Scope;
+pub use touches::{after, loser, touch_all};
 
-/// Requests without a reply, at most.
-const WINDOW: usize = 16;
 /// Passes before the driver asks for the last one whatever is left.
 const PASSES: u32 = 4;
-
-/// What the engine and its node say to each other.
-#[derive(Default)]
-pub struct Desk {
-    next: u64,
-    outbox: Vec<(u64, Request)>,
-    open: usize,
-    replies: BTreeMap<u64, Reply>,
-    gone: bool,
-    wants: Option<Since>,
-    marks: Option<Marks>,
-    passed: Option<PassReport>,
-    next_pass: Option<Next>,
-}
-
-#[derive(Clone)]
-struct Shared(Rc<RefCell<Desk>>);
-
-impl Shared {
-    /// Ready when `take` gives something.
-    async fn until<T>(&self, mut take: impl FnMut(&mut Desk) -> Option<T>) -> T {
-        poll_fn(|_| match take(&mut self.0.borrow_mut()) {
-            Some(found) => Poll::Ready(found),
-            None => Poll::Pending,
-        })
-        .await
-    }
-}
-
-impl Pipe for Shared {
-    async fn send(&self, request: Request) -> Result<Ticket, Gone> {
-        let mut request = Some(request);
-        self.until(|desk| {
-            if desk.gone {
-                return Some(Err(Gone));
-            }
-            if desk.open >= WINDOW {
-                return None;
-            }
-            desk.open += 1;
-            desk.next += 1;
-            let number = desk.next;
-            desk.outbox.push((number, request.take()?));
-            Some(Ok(Ticket(number)))
-        })
-        .await
-    }
-
-    async fn reply(&self, ticket: Ticket) -> Result<Reply, Gone> {
-        self.until(|desk| match desk.replies.remove(&ticket.0) {
-            Some(reply) => Some(Ok(reply)),
-            None if desk.gone => Some(Err(Gone)),
-            None => None,
-        })
-        .await
-    }
-}
-
-impl Feed for Shared {
-    async fn next_marks(&self, since: Since) -> Result<Marks, Stop> {
-        self.0.borrow_mut().wants = Some(since);
-        Ok(self.until(|desk| desk.marks.take()).await)
-    }
-
-    async fn permit(&self, _bytes: u64) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn passed(&self, report: PassReport) -> Result<Next, Stop> {
-        self.0.borrow_mut().passed = Some(report);
-        Ok(self.until(|desk| desk.next_pass.take()).await)
-    }
-}
 
 type Run = Pin<Box<dyn Future<Output = Result<Outcome, Failure>>>>;
 
@@ -400,124 +327,6 @@ impl World {
         }
         self.applied_one(n);
     }
-}
-
-/// Calls `mark` with everything a change touches, as the file system service does: where a
-/// directory's files are marked by being in it, one that leaves it is marked by itself.
-pub fn touch_all(
-    change: &Change,
-    tree: &Tree,
-    map: &mut Map,
-    mark: &mut dyn FnMut(&mut Map, &Touch<'_>),
-) {
-    change.touches(tree, &mut |touch| mark(map, touch));
-    match change {
-        Change::Unlink { dir, name } => leaves(tree, (dir, name), None, map, mark),
-        Change::Rename {
-            dir,
-            name,
-            new_dir,
-            new_name,
-        } => {
-            leaves(tree, (new_dir, new_name), None, map, mark);
-            leaves(tree, (dir, name), Some((new_dir, new_name)), map, mark);
-        }
-        _ => {}
-    }
-}
-
-type Mark<'a> = &'a mut dyn FnMut(&mut Map, &Touch<'_>);
-
-/// The name is about to lead elsewhere: the file is known by another one, or by `to`.
-fn leaves(
-    tree: &Tree,
-    (dir, name): (&Uid, &Name),
-    to: Option<(&Uid, &Name)>,
-    map: &mut Map,
-    mark: Mark<'_>,
-) {
-    let Some(parent) = tree.find(*dir) else {
-        return;
-    };
-    let Ok(Some(ino)) = tree.lookup(parent, name) else {
-        return;
-    };
-    if map.is_deep(DIR, Tree::key(parent)) {
-        let other = |(at, called, child): &&(Ino, Name, Ino)| {
-            *child == ino && (*at != parent || **called != **name)
-        };
-        let to = match to {
-            Some((uid, name)) => tree.find(*uid).map(|dir| (dir, name.clone())),
-            None => {
-                let places = tree.places();
-                let other = places.iter().find(other);
-                other.map(|(at, name, _)| (*at, name.clone()))
-            }
-        };
-        if let Some(to) = to {
-            mark_whole(tree, ino, &to, map, mark);
-        }
-    }
-}
-
-/// Marks a file as it is, as if it were at that place.
-fn mark_whole(
-    tree: &Tree,
-    ino: Ino,
-    (dir, name): &(Ino, Name),
-    map: &mut Map,
-    mark: &mut dyn FnMut(&mut Map, &Touch<'_>),
-) {
-    let Ok(inode) = tree.get(ino) else { return };
-    let (Some(uid), Kind::File) = (inode.meta.uid, &inode.meta.kind) else {
-        return;
-    };
-    let file = FileRef {
-        key: Tree::key(ino),
-        uid,
-        place: Some((Tree::key(*dir), name)),
-    };
-    mark(map, &Touch::Meta { file });
-    mark(
-        map,
-        &Touch::Whole {
-            file,
-            size: inode.meta.size,
-        },
-    );
-}
-
-/// After a change of names the map hears where a marked file is now.
-pub fn after(change: &Change, tree: &Tree, gone: Option<Ino>, map: &mut Map) {
-    let moved = match change {
-        Change::Rename {
-            new_dir, new_name, ..
-        } => {
-            let parent = tree.find(*new_dir);
-            parent.and_then(|p| tree.lookup(p, new_name).ok().flatten())
-        }
-        Change::Unlink { .. } => None,
-        _ => return,
-    };
-    for ino in moved.into_iter().chain(gone) {
-        let place = tree.place(ino);
-        let place = place
-            .as_ref()
-            .map(|(dir, name)| (Tree::key(*dir), &name[..]));
-        map.moved(DIR, Tree::key(ino), place);
-    }
-}
-
-/// The file a change takes a name from.
-pub fn loser(change: &Change, tree: &Tree) -> Option<Ino> {
-    let (dir, name) = match change {
-        Change::Unlink { dir, name } => (dir, name),
-        Change::Rename {
-            new_dir, new_name, ..
-        } => (new_dir, new_name),
-        _ => return None,
-    };
-    tree.lookup(tree.find(*dir)?, name).ok()?
 }
 
 fn lock_tree(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {

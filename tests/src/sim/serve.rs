@@ -1,14 +1,16 @@
 //! The way of a change on the serving node, step by step as the file system service and the driver
 //! go it: gate, mark, the mark's flush, the tree, the stream, the peer's answer, the answer.
 
+mod gate;
+mod journal;
+
 use super::change::{Change, DIR};
 use super::check::Held;
-use super::node::{Barrier, Busy, Job, JournalWork, Stage};
+use super::node::{Busy, Job, Stage};
 use super::resync;
 use super::tree::Tree;
 use super::world::{Local, World};
 use super::{Msg, Time};
-use tandem_repl::control::State;
 use tandem_repl::ids::{OpSeq, Uid};
 use tandem_repl::logic::acks::AckOutcome;
 use tandem_repl::logic::dirty::Cover;
@@ -109,76 +111,6 @@ impl World {
         } else {
             job.stage = Stage::Marking(needs);
             self.flush_journal(n);
-        }
-    }
-
-    /// Starts the next work on the journal, if there is any and none runs.
-    pub fn flush_journal(&mut self, n: usize) {
-        let node = &mut self.nodes[n];
-        let Some(daemon) = node.daemon.as_mut() else {
-            return;
-        };
-        if daemon.journal.running.is_some() {
-            return;
-        }
-        if let Some((records, seq, round)) = daemon.journal.replace.take() {
-            daemon.journal.running = Some(JournalWork::Replace(records, seq, round));
-        } else {
-            let (records, seq) = daemon.map.take_pending();
-            let waits = |job: &Job| matches!(job.stage, Stage::Marking(_));
-            if records.is_empty() && !daemon.jobs.values().any(waits) {
-                return;
-            }
-            node.journal.append(records);
-            daemon.journal.running = Some(JournalWork::Flush(node.journal.len(), seq));
-        }
-        let time = node.disk_time(500, 5000);
-        self.after(n, time, Local::Journaled);
-    }
-
-    pub fn on_journaled(&mut self, n: usize) {
-        let node = &mut self.nodes[n];
-        let Some(daemon) = node.daemon.as_mut() else {
-            return;
-        };
-        match daemon.journal.running.take() {
-            Some(JournalWork::Flush(len, seq)) => {
-                node.journal.flushed(len);
-                daemon.map.flushed(seq);
-                daemon.map_flushed = daemon.map_flushed.max(seq);
-            }
-            Some(JournalWork::Replace(records, seq, round)) => {
-                node.journal.replace(records);
-                daemon.map.flushed(seq);
-                daemon.map_flushed = daemon.map_flushed.max(seq);
-                if round != 0 {
-                    self.tell(n, Input::MarksDropped(round, Ok(())));
-                }
-                self.look_at_marks("marks were dropped");
-            }
-            None => {}
-        }
-        self.go_on_marked(n);
-        self.flush_journal(n);
-    }
-
-    /// Changes whose marks are durable now go on.
-    fn go_on_marked(&mut self, n: usize) {
-        let Some(daemon) = self.nodes[n].daemon.as_mut() else {
-            return;
-        };
-        let flushed = daemon.map_flushed;
-        let mut ready = Vec::new();
-        for (id, job) in &mut daemon.jobs {
-            if let Stage::Marking(needs) = job.stage
-                && needs <= flushed
-            {
-                job.stage = Stage::Applying;
-                ready.push(*id);
-            }
-        }
-        for id in ready {
-            self.later(n, 20, 200, Local::Applied(id));
         }
     }
 
@@ -363,85 +295,6 @@ impl World {
             self.checks.acked.failed(id);
         }
         self.client_answered(job.client, n, result, waited);
-    }
-
-    /// Something that held gate or generation back may have ended.
-    pub fn gate_moves(&mut self, n: usize) {
-        let last = self.nodes[n].daemon.as_ref().map(|d| d.last_issued);
-        let rules = self.options.rules;
-        let Some(daemon) = self.nodes[n].daemon.as_mut() else {
-            return;
-        };
-        let mut begun = Vec::new();
-        let between = daemon.is_between();
-        daemon.barriers.retain(|barrier| {
-            let waits = match barrier {
-                Barrier::Checkpoint(_) => rules.generation_waits,
-                Barrier::Resync(_) => rules.no_half_done,
-            };
-            if waits && between {
-                return true;
-            }
-            begun.push((*barrier, daemon.map.begin_generation()));
-            false
-        });
-        for (barrier, generation) in &begun {
-            match barrier {
-                Barrier::Checkpoint(round) => {
-                    if let Some(d) = self.nodes[n].daemon.as_mut() {
-                        d.checkpoint = Some((*round, *generation));
-                    }
-                    let input = Input::Generation(*round, last.unwrap_or_default());
-                    self.tell(n, input);
-                }
-                Barrier::Resync(round) => self.marks_begun(n, *round, *generation),
-            }
-        }
-        let Some(daemon) = self.nodes[n].daemon.as_mut() else {
-            return;
-        };
-        if let Some(Busy::Gating(gate)) = daemon.busy
-            && !daemon.holds_gate()
-        {
-            daemon.busy = None;
-            self.set_gate(n, gate);
-        } else if !begun.is_empty() {
-            self.let_in(n);
-        }
-    }
-
-    fn set_gate(&mut self, n: usize, gate: Gate) {
-        let Some(daemon) = self.nodes[n].daemon.as_mut() else {
-            return;
-        };
-        let before = std::mem::replace(&mut daemon.gate, gate);
-        daemon.inputs.push_back(Input::Gated);
-        self.trace(|| format!("{} gate {gate:?}", super::node::NAMES[n]));
-        self.judge_gate(n, before, gate);
-        self.let_in(n);
-        self.direct(n);
-    }
-
-    /// Those that wait try again.
-    pub fn let_in(&mut self, n: usize) {
-        let Some(daemon) = self.nodes[n].daemon.as_ref() else {
-            return;
-        };
-        let waiting = daemon.jobs.values().filter(|j| j.stage == Stage::Waiting);
-        let waiting: Vec<u64> = waiting.map(|j| j.id).collect();
-        for id in waiting {
-            self.admit(n, id);
-        }
-    }
-
-    /// Whether an application may run on this node now.
-    pub fn is_serving(&self, n: usize) -> bool {
-        let node = &self.nodes[n];
-        let Some(daemon) = node.daemon.as_ref().filter(|_| node.is_powered) else {
-            return false;
-        };
-        let state = daemon.member.state();
-        matches!(state, State::Alone | State::Prim) && daemon.gate != Gate::ReadOnly
     }
 
     /// Time of a step within the daemon, in microseconds.

@@ -1,10 +1,12 @@
 //! The world: virtual time, one queue of events, two nodes, the network between them, the witness,
 //! clients, a manager, and the oracles that look on. One seed decides everything.
 
-use super::change::Change;
+mod brief;
+mod event;
+
 use super::check::{Checks, Violation};
 use super::client::Client;
-use super::faults::{Fault, Schedule};
+use super::faults::Schedule;
 use super::net::{Lane, Packet};
 use super::node::{Ills, NAMES, Node};
 use super::options::Options;
@@ -12,82 +14,16 @@ use super::tree::{SyncToken, Tree};
 use super::witness::Third;
 use super::{Msg, Time};
 use crate::rng::Rng;
+use brief::brief;
+use event::Due;
+pub use event::{Event, Local};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tandem_repl::ids::OpSeq;
-use tandem_repl::logic::member::WitnessAnswer;
-use tandem_repl::logic::resync::messages::Request;
 
 /// How often a machine is told that time passes.
 const TICK: Time = 100_000;
-
-/// Something within a daemon; void when that daemon is gone.
-pub enum Local {
-    Tick,
-    Persisted,
-    Journaled,
-    Applied(u64),
-    Synced(u64),
-    Flushed(u64, SyncToken),
-    Apply(Box<(u64, OpSeq, u64, Change)>),
-    PeerSynced(u64, OpSeq, Box<Change>),
-    Prepared(u64),
-    Poll(u64),
-    Requested(u64, u64, Box<Request>),
-    AskAgain(u64),
-    Answered(u64, WitnessAnswer),
-}
-
-pub enum Event {
-    Packet {
-        to: usize,
-        packet: Packet<Msg>,
-    },
-    /// In a node's daemon of that life.
-    Local {
-        node: usize,
-        life: u64,
-        what: Local,
-    },
-    Client(usize),
-    Manager(usize),
-    Fault(Fault),
-    /// A question reaches the witness: node, its life, round, and again the same later.
-    Witness {
-        node: usize,
-        life: u64,
-        round: u64,
-    },
-    Look,
-}
-
-struct Due {
-    at: Time,
-    order: u64,
-    event: Event,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
 
 /// What happened, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -384,41 +320,6 @@ impl World {
             ("crashes", s.crashes),
         ])
     }
-}
-
-/// Long ids are shown by their beginning.
-fn brief(text: &str) -> String {
-    let mut short = String::with_capacity(text.len());
-    let mut run = 0;
-    for c in text.chars() {
-        run = if c.is_ascii_hexdigit() { run + 1 } else { 0 };
-        if run <= 8 || !c.is_ascii_hexdigit() {
-            short.push(c);
-        }
-    }
-    for (long, less) in [
-        ("00000000", "0"),
-        (
-            ", digest: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-          0, 0, 0, 0, 0, 0, 0, 0]",
-            "",
-        ),
-        (", clean: false", ""),
-        (", left: false", ""),
-        (", stale: false", ""),
-        (", lost: false", ""),
-        (", served: false", ""),
-        (", void: []", ""),
-        (", intent: None", ""),
-        ("atime: (0, 0), mtime: (0, 0), flags: 0, xattrs: []", ".."),
-        (
-            "wire_min: 2, wire_max: 2, cluster: \"sim\", module: \"sim\", ",
-            "",
-        ),
-    ] {
-        short = short.replace(long, less);
-    }
-    short
 }
 
 /// The moment virtual time begins: any will do, only differences count.

@@ -35,7 +35,7 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
         let Some(way) = walk.way(mark.dir, mark.key) else {
             continue;
         };
-        let (dir, deep) = (mark.dir, mark.deep);
+        let (dir, deep) = (mark.dir, mark.deep || marks.doubtful);
         if mark.all || mark.deep {
             walk.tell(dir, &way, PeerTouch::Entries { deep });
         }
@@ -49,6 +49,9 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
             &mark.names
         };
         walk.births(marks, mark.dir, mark.key, &way, some);
+        if marks.doubtful {
+            walk.files(mark.dir, mark.key, &way, some);
+        }
     }
     for mark in &marks.files {
         let Some(way) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
@@ -102,6 +105,20 @@ impl Walk<'_> {
                     self.tell(dir, &way, PeerTouch::Entries { deep: false });
                     born.push((entry.handle.key(), way, Vec::new()));
                 }
+            }
+        }
+    }
+
+    /// The content of what is at these names may differ.
+    fn files(&mut self, dir: DirId, key: Key, way: &Way, some: &[Box<[u8]>]) {
+        for name in some {
+            let Ok(Some(entry)) = self.ground.look(dir, key, name) else {
+                continue;
+            };
+            if let Some(uid) = entry.uid.filter(|_| entry.kind == Kind::File) {
+                let mut way = way.clone();
+                way.push((uid, name.to_vec()));
+                self.tell(dir, &way, PeerTouch::Whole);
             }
         }
     }

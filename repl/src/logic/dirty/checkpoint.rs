@@ -81,6 +81,9 @@ impl Map {
         let floor = self.floor;
         self.numbers.retain(|(g, _)| *g >= floor);
         self.earlier.retain(|(g, _)| *g >= generation);
+        if self.doubtful < generation {
+            self.doubtful = 0;
+        }
         if self.everything.used < generation {
             self.everything = Default::default();
         }
@@ -173,6 +176,7 @@ impl Map {
         dirs.sort_unstable_by_key(|mark| (mark.dir, mark.key));
         Marks {
             everything: self.everything.used >= since,
+            doubtful: self.doubtful >= since,
             births,
             files,
             dirs,

@@ -27,6 +27,8 @@ pub struct Map {
     pub(super) births_seq: u64,
     /// Births of earlier starts, with the generation in which they were learned.
     pub(super) earlier: Vec<(u32, Births)>,
+    /// In which generation deep directories were read from a journal; 0: in none.
+    pub(super) doubtful: u32,
     pub(super) everything: Umbrella,
     pub(super) everything_seq: u64,
     pub(super) files: Table<(DirId, Key), File>,
@@ -60,6 +62,7 @@ impl Map {
             kept_from: 1,
             births_seq: 1,
             earlier: Vec::new(),
+            doubtful: 0,
             everything: Umbrella::default(),
             everything_seq: 0,
             files: Table::default(),

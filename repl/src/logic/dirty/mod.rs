@@ -120,6 +120,10 @@ pub struct DirMark {
 pub struct Marks {
     /// Too much was marked, or nothing is known: all must be compared.
     pub everything: bool,
+    /// Marks of whole directories were read from a journal. A file may have come into such a
+    /// directory, and be back where it was before since the power was lost: the content of all
+    /// files at marked names may differ.
+    pub doubtful: bool,
     pub births: Vec<Births>,
     pub files: Vec<FileMark>,
     pub dirs: Vec<DirMark>,

@@ -98,6 +98,7 @@ impl Map {
                     folder.collapse(generation);
                     if *deep {
                         folder.deep.use_now(generation);
+                        self.doubtful = generation;
                     }
                 }
             }

@@ -183,3 +183,50 @@ fn the_bytes_touched_call_for_a_checkpoint() {
     let _ = map.snapshot();
     assert_eq!(map.pressure().hot, 1 << 29);
 }
+
+#[test]
+fn a_file_that_leaves_is_marked_beyond_its_end() {
+    let mut map = Map::new(2, large(), Rules::default());
+    let file = FileRef {
+        key: key(1),
+        uid: Uid::NONE,
+        place: Some((key(2), b"f")),
+    };
+    let size = 1 << 20;
+    flushes(&mut map, [Touch::Whole { file, size }].into_iter());
+    let marks = map.marks();
+    assert_eq!(marks.files[0].ranges, [(0, 1 << 63)]);
+    assert_eq!(map.pressure().hot, size, "only what it holds was touched");
+    let mut again = Map::new(4, large(), Rules::default());
+    again.replay(&map.exact());
+    assert_eq!(again.marks().files[0].ranges, [(0, 1 << 63)]);
+    assert!(again.chunks <= 1, "all offsets are one chunk");
+}
+
+#[test]
+fn deep_marks_of_a_journal_are_doubted_until_a_checkpoint() {
+    let deep = |deep| Record::Folder {
+        dir: DIR,
+        key: key(2),
+        uid: Uid::NONE,
+        deep,
+    };
+    let mut map = Map::new(2, large(), Rules::default());
+    map.replay(&[deep(false)]);
+    assert!(!map.marks().doubtful);
+    map.replay(&[deep(true)]);
+    assert!(map.marks().doubtful);
+    checkpoint(&mut map);
+    assert!(!map.marks().doubtful);
+}
+
+#[test]
+fn a_follower_keeps_nothing_warm() {
+    for warm in [true, false] {
+        let mut map = Map::new(2, large(), Rules::default());
+        flushes(&mut map, [data(1, 0, 4096, 1 << 20)].into_iter());
+        let generation = map.begin_generation();
+        map.drop_before(generation, warm);
+        assert_eq!(map.is_empty(), !warm);
+    }
+}

@@ -87,16 +87,18 @@ fn covers(marks: &Marks, tree: &Tree, reg: &Reg) -> bool {
     own || in_deep(marks, tree, uid)
 }
 
-/// Any name of the file is in a directory all of whose files are marked.
+/// Any name of the file is in a directory all of whose files are marked, or may be: then at a
+/// marked name.
 fn in_deep(marks: &Marks, tree: &Tree, uid: Uid) -> bool {
     let Some(ino) = tree.find(uid) else {
         return false;
     };
-    let deep = |dir: &&tandem_repl::logic::dirty::DirMark| dir.deep;
-    let mut deep = marks.dirs.iter().filter(deep);
     let places = tree.places();
-    deep.any(|dir| {
+    marks.dirs.iter().any(|dir| {
         let at = Tree::ino(dir.key);
-        places.iter().any(|(p, _, child)| *p == at && *child == ino)
+        places.iter().any(|(p, name, child)| {
+            let named = dir.all || dir.names.contains(name);
+            *p == at && *child == ino && (dir.deep || (marks.doubtful && named))
+        })
     })
 }

@@ -161,6 +161,21 @@ fn an_idle_pair_ends_with_an_empty_map() {
 }
 
 #[test]
+fn the_followers_marks_go_though_the_server_has_none() {
+    let mut p = Pair::new(|_| ()).in_sync();
+    let quiet = Pressure {
+        marked: false,
+        urgent: false,
+        quiet: true,
+    };
+    for _ in 0..3 {
+        p.input(0, Input::Pressure(quiet));
+        p.pass(1100);
+    }
+    assert_eq!(p.dropped, [1, 1], "once after growth, and no more");
+}
+
+#[test]
 fn a_failed_flush_at_the_peer_costs_it_its_place() {
     let mut p = Pair::new(|_| ()).in_sync();
     p.flush_fails[1] = true;

@@ -1,12 +1,14 @@
 //! Filling: content and attributes of files. A file the target has just made is copied; of another
 //! one hashes of blocks are sent first, and then the blocks that differ. Attributes go last.
 
+mod compare;
+mod ended;
+
 use super::super::bounded::Blob;
-use super::super::messages::{At, Attrs, BLOCK, Hashes, Kind, Place, Request, Whole};
+use super::super::messages::{At, Attrs, Hashes, Kind, Place, Request, Whole};
 use super::super::progress::Progress;
 use super::super::{Entry, Failure, Feed, Piece, Pipe};
-use super::plan::{TRIES, WHOLE};
-use super::{ENTRY_COST, Engine, REQUEST, Then, Work, is_gone, weight};
+use super::{ENTRY_COST, Engine, REQUEST, Then, Work, weight};
 use crate::ids::{DirId, Key, Uid};
 use crate::limits::MAX_DATA;
 
@@ -212,180 +214,6 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         self.post(request, Then::Wrote(file)).await
     }
 
-    /// Sends hashes of the next blocks.
-    pub(super) async fn hash(
-        &mut self,
-        file: usize,
-        mut ranges: Vec<(u64, u64)>,
-    ) -> Result<(), Failure> {
-        let Some(f) = self.file(file) else {
-            return Ok(());
-        };
-        let (dir, key) = (f.dir, f.key);
-        if self.batch.blocks >= BLOCKS || self.batch.dir.is_some_and(|d| d != dir) {
-            self.post_batch().await?;
-        }
-        let Some((start, end)) = ranges.pop() else {
-            return self.all_read(file);
-        };
-        let wanted = usize::try_from((end - start) / BLOCK).unwrap_or(usize::MAX);
-        let count = wanted.min(BLOCKS - self.batch.blocks);
-        let read = self.tree.hashes(dir, key, start, count);
-        let (blocks, size) = match read {
-            Ok(read) => read,
-            Err(errno) => return self.abandon(file, errno),
-        };
-        let n = blocks.len();
-        if n < count || start + n as u64 * BLOCK >= size {
-            self.ends_at(file, size);
-        }
-        let bytes = n as u64 * BLOCK;
-        self.feed.permit(bytes).await?;
-        self.report.compared += bytes;
-        Progress::add(&self.order.progress.compared, bytes);
-        if n == count && start + bytes < end {
-            ranges.push((start + bytes, end));
-        } else if n < count {
-            // The file ends here, and with it all later ranges.
-            ranges.clear();
-        }
-        if n > 0 {
-            let Some(f) = self.file(file) else {
-                return Ok(());
-            };
-            f.open += 1;
-            let hashes = Hashes {
-                at: f.at.clone(),
-                offset: start,
-                size,
-                blocks,
-            };
-            self.batch.dir = Some(dir);
-            self.batch.blocks += n;
-            self.batch.hashes.push(hashes);
-            self.batch.differing.push(Differing {
-                file,
-                offset: start,
-                count: n,
-            });
-        }
-        if ranges.is_empty() {
-            return self.all_read(file);
-        }
-        self.work.push(Work::Hash(file, ranges));
-        Ok(())
-    }
-
-    fn all_read(&mut self, file: usize) -> Result<(), Failure> {
-        if let Some(f) = self.file(file) {
-            f.reading = false;
-        }
-        self.finish_if_done(file);
-        Ok(())
-    }
-
-    fn finish_if_done(&mut self, file: usize) {
-        if let Some(f) = self.file(file)
-            && !f.reading
-            && f.open == 0
-            && !f.ended
-        {
-            self.work.push(Work::Finish(file));
-        }
-    }
-
-    /// The target has compared blocks.
-    pub(super) fn differ(
-        &mut self,
-        parts: Vec<Differing>,
-        differ: Vec<Result<Blob, i32>>,
-    ) -> Result<(), Failure> {
-        for (part, differ) in parts.into_iter().zip(differ) {
-            let Some(f) = self.file(part.file) else {
-                continue;
-            };
-            f.flights -= 1;
-            match differ {
-                Ok(bits) => {
-                    let mut runs = runs(part.offset, part.count, &bits.0);
-                    if runs.is_empty() || f.ended {
-                        f.open -= 1;
-                    } else {
-                        runs.reverse();
-                        self.work.push(Work::Send(part.file, runs));
-                    }
-                }
-                Err(errno) => {
-                    f.open -= 1;
-                    f.failed = errno;
-                    if super::is_fatal(errno) {
-                        self.judge(errno, "comparing a file")?;
-                    }
-                }
-            }
-            self.finish_if_done(part.file);
-            self.free_if_done(part.file);
-        }
-        Ok(())
-    }
-
-    /// Sends the next piece of what differs; last first.
-    pub(super) async fn send(
-        &mut self,
-        file: usize,
-        mut runs: Vec<(u64, u64)>,
-    ) -> Result<(), Failure> {
-        let Some(f) = self.file(file) else {
-            return Ok(());
-        };
-        let (dir, key) = (f.dir, f.key);
-        let Some((start, end)) = runs.pop() else {
-            f.open -= 1;
-            self.finish_if_done(file);
-            return Ok(());
-        };
-        let wanted = usize::try_from(end - start).unwrap_or(usize::MAX);
-        self.buf.resize(MAX_DATA, 0);
-        let room = wanted.min(MAX_DATA);
-        let done = match self.tree.read(dir, key, start, &mut self.buf[..room]) {
-            Ok(Piece::Data(n)) => {
-                let data = self.buf[..n].to_vec();
-                self.sending(n).await?;
-                self.post_data(file, start, data).await?;
-                n as u64
-            }
-            Ok(Piece::Hole(n)) => {
-                let len = n.min(end - start);
-                self.post_zero(file, start, len).await?;
-                len
-            }
-            Ok(Piece::End) => {
-                self.ends_at(file, start);
-                end - start
-            }
-            Err(errno) => return self.abandon(file, errno),
-        };
-        if start + done < end {
-            runs.push((start + done, end));
-        }
-        self.work.push(Work::Send(file, runs));
-        Ok(())
-    }
-
-    async fn post_zero(&mut self, file: usize, offset: u64, len: u64) -> Result<(), Failure> {
-        let Some(f) = self.file(file) else {
-            return Ok(());
-        };
-        f.flights += 1;
-        let request = Request::Zero {
-            dir: f.dir,
-            at: f.at.clone(),
-            offset,
-            len,
-        };
-        self.post(request, Then::Wrote(file)).await
-    }
-
     /// Sends attributes, after all data.
     pub(super) async fn finish(&mut self, file: usize) -> Result<(), Failure> {
         let Some(f) = self.file(file).filter(|f| !f.ended) else {
@@ -470,88 +298,6 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         nodes.into_iter().try_for_each(|node| self.release(node))
     }
 
-    /// A part of a file was written, or not.
-    pub(super) fn wrote(&mut self, file: usize, errno: i32) -> Result<(), Failure> {
-        if let Some(f) = self.file(file) {
-            f.flights -= 1;
-            if errno != 0 {
-                f.failed = errno;
-            }
-        }
-        if errno != 0 && errno != super::super::target::ENOENT {
-            self.judge(errno, "writing a file")?;
-        }
-        self.free_if_done(file);
-        Ok(())
-    }
-
-    /// Files are complete, or not.
-    pub(super) fn filed(&mut self, files: &[usize], errnos: &[i32]) -> Result<(), Failure> {
-        for (file, errno) in files.iter().zip(errnos) {
-            let Some(f) = self.file(*file) else {
-                continue;
-            };
-            f.flights -= 1;
-            let failed = if *errno == 0 { f.failed } else { *errno };
-            if failed == 0 {
-                self.outcome.files += 1;
-                Progress::add(&self.order.progress.files, 1);
-            } else {
-                self.fill_again(*file, failed)?;
-            }
-            self.free_if_done(*file);
-        }
-        Ok(())
-    }
-
-    /// A file could not be made equal.
-    fn fill_again(&mut self, file: usize, errno: i32) -> Result<(), Failure> {
-        let Some(f) = self.file(file) else {
-            return Ok(());
-        };
-        let (id, key, places) = ((f.dir, f.at.uid), f.key, f.at.places.clone());
-        let (tries, dir) = (f.tries + 1, f.dir);
-        if errno == super::super::target::ENOENT {
-            // The target does not find it where it ought to be.
-            if self.last || tries > TRIES {
-                self.anomaly(dir);
-                return Ok(());
-            }
-        } else {
-            self.judge(errno, "a file")?;
-        }
-        self.again.want(id.0, id.1, key, None, vec![WHOLE]);
-        if let Some(plan) = self.again.files.get_mut(&id) {
-            places.into_iter().for_each(|place| plan.add_place(place));
-            plan.tries = tries;
-        }
-        Ok(())
-    }
-
-    /// A file cannot be read here: it is gone, or the disk is broken.
-    fn abandon(&mut self, file: usize, errno: i32) -> Result<(), Failure> {
-        if !is_gone(errno) {
-            let what = self.file(file).and_then(|f| f.at.places.first().cloned());
-            let what = what.map_or("a file".into(), |(_, name)| format!("{name:?}"));
-            return Err(Failure::Source { errno, what });
-        }
-        let Some(f) = self.file(file) else {
-            return Ok(());
-        };
-        f.ended = true;
-        f.reading = false;
-        let node = f.node.take();
-        self.free_if_done(file);
-        node.map_or(Ok(()), |node| self.release(node))
-    }
-
-    fn free_if_done(&mut self, file: usize) {
-        if self.file(file).is_some_and(|f| f.ended && f.flights == 0) {
-            self.filling[file] = None;
-            self.idle.push(file);
-        }
-    }
-
     /// Sends extended attributes ahead that would not fit beside others; returns what is left, and
     /// the names of those sent.
     pub(super) async fn split(
@@ -581,20 +327,4 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         }
         Ok((attrs, others))
     }
-}
-
-/// Runs of blocks whose bit is set: offset and end.
-fn runs(offset: u64, count: usize, bits: &[u8]) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for n in 0..count {
-        if bits.get(n / 8).is_none_or(|b| b >> (n % 8) & 1 == 0) {
-            continue;
-        }
-        let start = offset + n as u64 * BLOCK;
-        match runs.last_mut() {
-            Some(last) if last.1 == start => last.1 += BLOCK,
-            _ => runs.push((start, start + BLOCK)),
-        }
-    }
-    runs
 }

@@ -108,6 +108,10 @@ struct Engine<'a, P, F> {
     forgets: Vec<(DirId, Uid)>,
     /// Whatever a marked name leads to must be compared.
     suspect: bool,
+    /// The content of files at marked names must be compared; see [`Marks::doubtful`].
+    ///
+    /// [`Marks::doubtful`]: crate::logic::dirty::Marks::doubtful
+    doubtful: bool,
     /// Whole trees are compared in this session.
     walking: bool,
     /// Whole trees are being walked, each once: what was left behind need not be remembered.
@@ -148,6 +152,7 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         settles: Vec::new(),
         forgets: Vec::new(),
         suspect: false,
+        doubtful: false,
         walking: false,
         forgetful: false,
         last: false,

@@ -18,6 +18,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
     /// What is to be looked at in the next pass.
     pub(super) fn begin_plan(&mut self, marks: Marks) {
         let mut plan = Plan::default();
+        self.doubtful |= marks.doubtful;
         // They were met by the pass before, which does not count for what came after these marks.
         let births = &marks.births;
         let new = |uid: &Uid| {
@@ -145,7 +146,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 From::Names(std::mem::take(&mut plan.put))
             };
             let mode = Mode {
-                whole: plan.deep,
+                whole: plan.deep || (plan.all && self.doubtful),
                 ..Mode::default()
             };
             marked.push((dir, mode, from));

@@ -309,7 +309,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             return Some(self.start(id, entry, vec![place], Some(node), None));
         }
         let birth = self.plan.is_birth(entry.uid);
-        let all = placed == Placed::Adopted || mode.whole || birth || self.suspect;
+        let doubtful = self.suspect || self.doubtful;
+        let all = placed == Placed::Adopted || mode.whole || birth || doubtful;
         if !all {
             if let Some(ranges) = wanted {
                 let (dir, uid) = id;

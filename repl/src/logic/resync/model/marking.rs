@@ -99,6 +99,7 @@ impl Marking {
         files.sort_by_key(|mark| mark.key);
         dirs.sort_by_key(|mark| mark.key);
         Marks {
+            doubtful: false,
             everything: self.everything,
             births: vec![Births {
                 origin: self.origin,
