@@ -239,3 +239,31 @@ impl Op<'_> {
         !matches!(self, Self::Bind { .. } | Self::Unbind { .. })
     }
 }
+
+impl Op<'_> {
+    /// What it does, for messages.
+    pub fn describe(&self) -> String {
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        match self {
+            Self::Make { name, .. } => format!("create {}", text(name)),
+            Self::Link { name, .. } => format!("link {}", text(name)),
+            Self::Unlink { name, .. } => format!("unlink {}", text(name)),
+            Self::Rmdir { name, .. } => format!("rmdir {}", text(name)),
+            Self::Rename { name, new_name, .. } => {
+                format!("rename {} to {}", text(name), text(new_name))
+            }
+            Self::Bind { name, .. } => format!("find {}", text(name)),
+            Self::Write { offset, data, .. } => format!("write {} bytes at {offset}", data.len()),
+            Self::Fallocate { .. } => "fallocate".into(),
+            Self::SetAttr { .. } => "set attributes".into(),
+            Self::SetXattr { name, .. } => format!("set attribute {}", text(name)),
+            Self::RemoveXattr { name, .. } => format!("remove attribute {}", text(name)),
+            Self::SetFlags { .. } => "set inode flags".into(),
+            Self::Fsync { .. } => "fsync".into(),
+            Self::SyncAll => "sync".into(),
+            Self::Check { .. } => "compare".into(),
+            Self::Fetch { len, offset, .. } => format!("read {len} bytes at {offset}"),
+            Self::Unbind { .. } => "forget".into(),
+        }
+    }
+}

@@ -11,6 +11,7 @@ pub mod concurrent;
 pub mod frames;
 pub mod generate;
 pub mod load;
+pub mod mirror;
 pub mod model;
 pub mod ops;
 pub mod posix;

@@ -53,3 +53,27 @@ pub(super) fn hashes(fd: RawFd, offset: u64, count: usize, size: u64) -> io::Res
     }
     Ok(hashes)
 }
+
+/// Makes a hole; where the file system cannot, writes zeros. A shorter file grows.
+pub(super) fn zero(fd: i32, offset: u64, len: u64) -> io::Result<()> {
+    let end = offset + len;
+    let (size, _) = sys::size_and_links(fd)?;
+    if size < end {
+        sys::ftruncate(fd, end)?;
+    }
+    if size <= offset {
+        return Ok(());
+    }
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    match sys::fallocate(fd, mode, offset, len) {
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        result => return result,
+    }
+    let zeros = vec![0u8; BLOCK as usize * 8];
+    let mut at = offset;
+    while at < end.min(size) {
+        let n = (zeros.len() as u64).min(end.min(size) - at) as usize;
+        at += sys::pwrite(fd, &zeros[..n], at)? as u64;
+    }
+    Ok(())
+}

@@ -7,6 +7,7 @@ mod content;
 mod ground;
 mod parking;
 mod peer_marks;
+mod session;
 mod source;
 mod target;
 #[cfg(test)]

@@ -14,13 +14,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_repl::ids::{DirId, Id128, Key, Uid};
-use tandem_repl::io::driver::Requests;
 use tandem_repl::io::record::boot_id;
-use tandem_repl::logic::resync::messages::{
-    Aside, Attrs, BLOCK, Hash, Kind, Open, PeerMark, Reply, Request,
-};
-use tandem_repl::logic::resync::target::{Begun, Listing, Target, TargetTree, There};
-use tandem_repl::logic::resync::{MAX_LISTED, PRIVATE, Rules};
+use tandem_repl::logic::resync::messages::{Aside, Attrs, Hash, Kind, PeerMark};
+use tandem_repl::logic::resync::target::{Begun, Listing, TargetTree, There};
+use tandem_repl::logic::resync::{MAX_LISTED, PRIVATE};
 
 /// Marks told at once.
 const MARKS: usize = 256;
@@ -28,7 +25,7 @@ const MARKS: usize = 256;
 pub(crate) struct FsTarget {
     ground: Ground,
     /// Whose marks are told; a test has none.
-    service: Option<Arc<Service>>,
+    pub(super) service: Option<Arc<Service>>,
     boot: Id128,
     /// Own marks in the peer's words, made when they are first asked for.
     marks: Mutex<Option<(bool, Vec<PeerMark>)>>,
@@ -64,12 +61,6 @@ impl FsTarget {
     fn keeper(&self) -> Option<Arc<Keeper>> {
         let keeper = self.keeper.lock();
         keeper.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// One session's target.
-    pub(crate) fn session(self) -> FsSession {
-        let service = self.service.clone();
-        FsSession(Target::new(Arc::new(self), Rules::default()), service)
     }
 
     fn fd(&self, dir: DirId, key: Key) -> Result<Arc<OwnedFd>, i32> {
@@ -138,25 +129,6 @@ fn unlock_entry(dir: &OwnedFd, name: &std::ffi::CStr) {
     if let Ok(fd) = sys::openat(dir.as_raw_fd(), name, flags, 0) {
         let forbidden = || Err::<(), _>(io::Error::from_raw_os_error(libc::EPERM));
         let _ = unlocked(fd.as_raw_fd(), forbidden);
-    }
-}
-
-/// A target as the driver sees it.
-pub(crate) struct FsSession(Target<FsTarget>, Option<Arc<Service>>);
-
-impl Requests for FsSession {
-    fn handle(&self, request: &Request) -> Reply {
-        if let Request::Open(open) = request
-            && open.aside.is_none()
-            && let Some(aside) = self.1.as_deref().and_then(Service::aside_of_own)
-        {
-            let aside = Some(aside);
-            return self.0.handle(&Request::Open(Open {
-                aside,
-                ..open.clone()
-            }));
-        }
-        self.0.handle(request)
     }
 }
 
@@ -354,7 +326,7 @@ impl TargetTree for FsTarget {
     }
 
     fn zero(&self, dir: DirId, key: Key, offset: u64, len: u64) -> Result<(), i32> {
-        self.on(dir, key, |fd| zero(fd, offset, len))
+        self.on(dir, key, |fd| content::zero(fd, offset, len))
     }
 
     fn set_attrs(
@@ -421,28 +393,4 @@ impl TargetTree for FsTarget {
         }
         Ok(())
     }
-}
-
-/// Makes a hole; where the file system cannot, writes zeros. A shorter file grows.
-fn zero(fd: i32, offset: u64, len: u64) -> io::Result<()> {
-    let end = offset + len;
-    let (size, _) = sys::size_and_links(fd)?;
-    if size < end {
-        sys::ftruncate(fd, end)?;
-    }
-    if size <= offset {
-        return Ok(());
-    }
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    match sys::fallocate(fd, mode, offset, len) {
-        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-        result => return result,
-    }
-    let zeros = vec![0u8; BLOCK as usize * 8];
-    let mut at = offset;
-    while at < end.min(size) {
-        let n = (zeros.len() as u64).min(end.min(size) - at) as usize;
-        at += sys::pwrite(fd, &zeros[..n], at)? as u64;
-    }
-    Ok(())
 }

@@ -298,13 +298,13 @@ impl Shared {
             Op::Fetch { .. } => match self.tree.fetch(dir, op) {
                 Ok(data) => encode_data(replies, seq, &data),
                 Err(errno) => {
-                    tracing::warn!("{} for the peer: errno {errno}", describe(op));
+                    tracing::warn!("{} for the peer: errno {errno}", op.describe());
                     encode_ack(replies, seq, DIFFERS);
                 }
             },
             _ => {
                 let same = self.tree.check(dir, op).unwrap_or_else(|errno| {
-                    tracing::warn!("{} with the peer: errno {errno}", describe(op));
+                    tracing::warn!("{} with the peer: errno {errno}", op.describe());
                     false
                 });
                 encode_ack(replies, seq, if same { 0 } else { DIFFERS });
@@ -359,7 +359,7 @@ impl Shared {
             Err(errno) => {
                 self.applying.store(false, Ordering::Release);
                 let error = io::Error::from_raw_os_error(errno);
-                let what = format!("{}: {error}", describe(op));
+                let what = format!("{}: {error}", op.describe());
                 tracing::error!("operation of the peer failed here: {what}");
                 self.tell(Event::ApplyFailed(session, what));
                 errno
@@ -379,30 +379,5 @@ impl Shared {
             core.link.write(Bytes::from(reply));
             core.link.flush(Instant::now());
         }
-    }
-}
-
-fn describe(op: &Op<'_>) -> String {
-    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    match op {
-        Op::Make { name, .. } => format!("create {}", text(name)),
-        Op::Link { name, .. } => format!("link {}", text(name)),
-        Op::Unlink { name, .. } => format!("unlink {}", text(name)),
-        Op::Rmdir { name, .. } => format!("rmdir {}", text(name)),
-        Op::Rename { name, new_name, .. } => {
-            format!("rename {} to {}", text(name), text(new_name))
-        }
-        Op::Bind { name, .. } => format!("find {}", text(name)),
-        Op::Write { offset, data, .. } => format!("write {} bytes at {offset}", data.len()),
-        Op::Fallocate { .. } => "fallocate".into(),
-        Op::SetAttr { .. } => "set attributes".into(),
-        Op::SetXattr { name, .. } => format!("set attribute {}", text(name)),
-        Op::RemoveXattr { name, .. } => format!("remove attribute {}", text(name)),
-        Op::SetFlags { .. } => "set inode flags".into(),
-        Op::Fsync { .. } => "fsync".into(),
-        Op::SyncAll => "sync".into(),
-        Op::Check { .. } => "compare".into(),
-        Op::Fetch { len, offset, .. } => format!("read {len} bytes at {offset}"),
-        Op::Unbind { .. } => "forget".into(),
     }
 }
