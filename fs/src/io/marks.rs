@@ -264,6 +264,11 @@ impl Marks {
         outcome
     }
 
+    /// Generation of what is touched now.
+    pub(super) fn generation(&self) -> Generation {
+        self.map().generation()
+    }
+
     /// From here on what is touched is of a new generation. No operation may be between its mark
     /// and its local end.
     pub(super) fn begin_generation(&self) -> Generation {

@@ -20,12 +20,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tandem_repl::control::State;
-use tandem_repl::ids::{Key, Uid};
+use tandem_repl::ids::{Id128, Key, Uid};
 use tandem_repl::io::driver::{Command, Driver};
-use tandem_repl::logic::dirty::{DirRef, FileRef};
+use tandem_repl::logic::dirty::{DirRef, FileRef, Generation};
 use tandem_repl::logic::resync::PRIVATE;
+use tandem_repl::logic::resync::messages::Aside;
 
 /// Seconds and nanoseconds of the system's clock.
 type Time = (i64, i64);
@@ -123,6 +125,8 @@ pub(crate) fn look_in_background(
             found += walk.found;
         }
         if found > 0 {
+            let marked = service.marks.generation();
+            service.outside.store(marked.0, Ordering::Release);
             tracing::warn!("{found} changes were made while the module was stopped");
             compare(&service, &driver);
         }
@@ -131,6 +135,31 @@ pub(crate) fn look_in_background(
         .name("outside".into())
         .spawn(run);
     spawned.map(|_| ())
+}
+
+impl Service {
+    /// What somebody changed here is not the source's, so a resync keeps it.
+    pub(crate) fn aside_of_own(&self) -> Option<Aside> {
+        (self.outside.load(Ordering::Acquire) > 0).then(|| {
+            let mut id = Id128::default();
+            let (one, two) = id.0.split_at_mut(8);
+            one.copy_from_slice(&lasting::origin().to_ne_bytes());
+            two.copy_from_slice(&lasting::origin().to_ne_bytes());
+            Aside {
+                id,
+                reason: "changed here while the module was stopped".into(),
+                beyond: false,
+            }
+        })
+    }
+
+    /// The marks before this generation are dropped: the replicas are equal there.
+    pub(super) fn outside_is_settled(&self, before: Generation) {
+        let settled = |marked: u32| (marked < before.0).then_some(0);
+        let _ = self
+            .outside
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, settled);
+    }
 }
 
 /// What is marked is compared with the next resync; if both nodes count as equal already one is

@@ -30,7 +30,7 @@ use crate::config::Ack;
 use crate::error::errno_of;
 use fuser::Notifier;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 use tandem_repl::ids::DirId;
@@ -97,6 +97,9 @@ pub(crate) struct Service {
     pub(crate) delay_us: AtomicU64,
     /// How long the application waits while a resync runs.
     pub(crate) meters: Meters,
+    /// Generation in which was marked what somebody changed while the module was stopped; 0: it is
+    /// settled, or there was nothing.
+    pub(crate) outside: AtomicU32,
     /// Itself, for what outlives a call.
     own: OnceLock<Weak<Self>>,
     /// Gives identities to files that were found without.
@@ -143,6 +146,7 @@ impl Service {
             changes: Default::default(),
             delay_us: AtomicU64::new(0),
             meters: Meters::default(),
+            outside: AtomicU32::new(0),
             own: OnceLock::new(),
             found: Arc::default(),
         })

@@ -70,6 +70,7 @@ impl Tree for Service {
 
     fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String> {
         let dropped = self.marks.drop_before(before, warm);
+        self.outside_is_settled(before);
         self.go_on();
         dropped
     }

@@ -45,7 +45,7 @@ impl Kind {
 
     /// A guest is there after 2 s; on a busy machine it may take longer.
     pub fn boot_limit(self) -> Duration {
-        Duration::from_secs(60) * self.slowness()
+        Duration::from_secs(120) * self.slowness()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::DATA;
 use super::machine::Machine;
+use super::patience::Patience;
 use super::postgresql::{self, Postgresql, Server, Sync};
 use super::promises::{Promises, files_dir};
 use super::remote::Running;
@@ -15,8 +16,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Every load has something acknowledged within this.
-const FIRST_LIMIT: Duration = Duration::from_secs(30);
-const END_LIMIT: Duration = Duration::from_secs(30);
+const FIRST_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// An application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,9 +230,9 @@ impl Loads {
         for connection in &self.connections[..programs] {
             connection.shutdown(Shutdown::Write).ok();
         }
-        let started = Instant::now();
+        let mut patience = Patience::new(END_LIMIT);
         while self.threads.iter().any(|thread| !thread.is_finished()) {
-            ensure!(started.elapsed() < END_LIMIT, "the loads do not end");
+            ensure!(!patience.is_over(), "the loads do not end");
             std::thread::sleep(Duration::from_millis(10));
         }
         self.threads.drain(..).try_for_each(join)?;

@@ -4,6 +4,7 @@ use super::disk::Survival;
 use super::drive::Drive;
 use super::engine::Engine;
 use super::network;
+use super::patience::{PAUSE, Patience};
 use super::remote::{Remote, Running};
 use crate::rng::Rng;
 use crate::sys;
@@ -12,9 +13,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const DEATH_LIMIT: Duration = Duration::from_secs(10);
+const DEATH_LIMIT: Duration = Duration::from_secs(60);
 
 /// A kernel that says one of these has found something that must not be.
 const COMPLAINTS: [&str; 4] = ["Kernel panic", "EXT4-fs error", "JBD2: Error", "BUG: "];
@@ -143,13 +144,9 @@ impl Machine {
     pub fn settle(&mut self, survival: Survival, rng: &mut Rng) -> Result<()> {
         if let Some(mut running) = self.running.take() {
             running.child.wait()?;
-            let started = Instant::now();
+            let mut patience = Patience::new(DEATH_LIMIT);
             while !running.console.is_finished() {
-                ensure!(
-                    started.elapsed() < DEATH_LIMIT,
-                    "{} does not die",
-                    self.name
-                );
+                ensure!(!patience.is_over(), "{} does not die", self.name);
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -186,13 +183,13 @@ impl Machine {
         limit: Duration,
         mut holds: impl FnMut() -> Result<bool>,
     ) -> Result<()> {
-        let started = Instant::now();
         let limit = limit * self.engine.kind.slowness();
+        let mut patience = Patience::new(limit);
         while !holds()? {
-            if started.elapsed() > limit {
+            if patience.is_over() {
                 bail!("on {}, still not so after {limit:?}: {what}", self.name);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(PAUSE);
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ pub mod machine;
 pub mod network;
 pub mod options;
 pub mod pair;
+pub mod patience;
 pub mod postgresql;
 pub mod promises;
 pub mod remote;

@@ -2,7 +2,8 @@
 
 use super::inside::tree::receive;
 use super::machine::Machine;
-use super::postgresql::Postgresql;
+use super::patience::{PAUSE, Patience};
+use super::postgresql::{Postgresql, WITHOUT_POSTGRESQL};
 use super::promises::Promises;
 use super::setup::Scratch;
 use super::{BELOW_DATA, MODULE};
@@ -10,14 +11,22 @@ use crate::tree::{Options, Tree, compare, listed};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a node may take for what needs no data: to notice a loss, to change its role.
-pub const NOTICE: Duration = Duration::from_secs(15);
+pub const NOTICE: Duration = Duration::from_secs(60);
 /// How long a resync may take.
-const RESYNC: Duration = Duration::from_secs(60);
+pub const RESYNC: Duration = Duration::from_secs(120);
 /// How long replicas may take to become equal when nobody writes.
-const STILL: Duration = Duration::from_secs(10);
+const STILL: Duration = Duration::from_secs(20);
+
+/// Lines of a log that show how it came to a failure.
+const LAST: usize = 40;
+
+/// The first kernel with everything Tandem asks for at the start.
+const COMPLETE: (u32, u32) = (6, 6);
+/// What the daemon says of an older one.
+const LACKS: &str = "the kernel lacks ";
 
 /// Bytes of a file's identity that are the same on both nodes.
 const IDENTITY: usize = 16;
@@ -35,6 +44,13 @@ pub struct Status {
     pub readiness: String,
     pub reason: Option<Reason>,
     pub peer: Peer,
+}
+
+impl Status {
+    /// Whether the node is ready in a state; blocked counts for WAIT.
+    pub fn is_ready_in(&self, state: &str) -> bool {
+        self.state == state && (self.readiness == "Ready" || state == "WAIT")
+    }
 }
 
 /// What a node knows of the other one.
@@ -65,7 +81,7 @@ impl Pair {
     pub fn set_up(scratch: &Scratch) -> Result<Self> {
         let postgresql = Postgresql::find();
         if postgresql.is_none() {
-            println!("without PostgreSQL, which is not installed");
+            println!("{WITHOUT_POSTGRESQL}");
         }
         let machines = scratch.machines(postgresql.as_ref())?;
         Ok(Self {
@@ -89,7 +105,32 @@ impl Pair {
             self.machines[node].is_up()?;
             self.start_daemon(node)?;
         }
-        self.serve_together()
+        self.serve_together()?;
+        self.kernel_is_too_old()
+    }
+
+    /// A guest whose kernel lacks something shows that Tandem does without it.
+    fn kernel_is_too_old(&self) -> Result<()> {
+        let release = self.machines[0].remote().run(&["uname", "-r"])?;
+        let mut parts = release.trim().split('.').map(str::parse);
+        let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else {
+            bail!("kernel release {release:?}");
+        };
+        let version: (u32, u32) = (major, minor);
+        for machine in &self.machines {
+            let log = machine.dir.join("tandem.log");
+            let mut lacks = Vec::new();
+            let said = || {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                let lines = log.lines().filter_map(|line| line.split_once(LACKS));
+                lacks = lines.map(|(_, what)| what.to_owned()).collect();
+                Ok(version >= COMPLETE || !lacks.is_empty())
+            };
+            machine.wait_until("Tandem says what the kernel lacks", NOTICE, said)?;
+            let (name, release) = (&machine.name, release.trim());
+            println!("kernel of {name}: {release}; it lacks {lacks:?}");
+        }
+        Ok(())
     }
 
     /// The serving node serves, the other follows: both ready.
@@ -127,13 +168,20 @@ impl Pair {
         Ok(())
     }
 
+    /// How often a node has begun to serve alone, by its log.
+    pub fn times_alone(&self, node: usize) -> usize {
+        let log = self.machines[node].dir.join("tandem.log");
+        let log = std::fs::read_to_string(log).unwrap_or_default();
+        log.matches("-> Alone Ready").count()
+    }
+
     /// The last lines of both daemons' logs.
     pub fn last_words(&self) -> String {
         let mut words = String::new();
         for machine in &self.machines {
             let log = std::fs::read_to_string(machine.dir.join("tandem.log")).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
-            let from = lines.len().saturating_sub(12);
+            let from = lines.len().saturating_sub(LAST);
             words.push_str(&format!(
                 "log of {}:\n  {}\n",
                 machine.name,
@@ -185,25 +233,25 @@ impl Pair {
 
     /// Waits until a node is ready in a state (blocked counts for WAIT).
     pub fn becomes(&self, node: usize, state: &str, limit: Duration) -> Result<()> {
-        let (started, limit) = (Instant::now(), limit * self.slowness());
+        let limit = limit * self.slowness();
+        let mut patience = Patience::new(limit);
         loop {
             let status = self.status(node)?;
-            let ready = status.readiness == "Ready" || state == "WAIT";
-            if status.state == state && ready {
+            if status.is_ready_in(state) {
                 return Ok(());
             }
-            if started.elapsed() > limit {
+            if patience.is_over() {
                 let name = &self.machines[node].name;
                 let (one, two) = (self.status(0), self.status(1));
                 bail!("{name} does not become {state} in {limit:?}: a {one:?}, b {two:?}");
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(PAUSE);
         }
     }
 
     /// Compares both replicas from below.
     pub fn trees_are_equal(&self) -> Result<u64> {
-        let started = Instant::now();
+        let mut patience = Patience::new(STILL * self.slowness());
         loop {
             let [one, two] = &self.machines;
             let (one, two) = (replica(one)?, replica(two)?);
@@ -212,7 +260,7 @@ impl Pair {
                 return Ok(one.len() as u64);
             }
             ensure!(
-                started.elapsed() < STILL * self.slowness(),
+                !patience.is_over(),
                 "trees of a and b differ:\n{}",
                 listed(&found)
             );

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// Said where it is missing.
+pub const WITHOUT_POSTGRESQL: &str = "without PostgreSQL, which is not installed";
 /// Clients side by side.
 pub const CLIENTS: u64 = 3;
 const USER: &str = "postgres";
 /// Of the sockets, in memory.
 const SOCKETS: &str = "/run/pg";
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS ledger (writer bigint, number bigint, text text, \
                      PRIMARY KEY (writer, number))";
 

@@ -1,17 +1,22 @@
 //! Programs in a guest, started from outside; the other end is the guest's agent.
 
+use super::patience::Patience;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where the agent listens.
 pub const PORT: u16 = 7;
 /// A program that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(120);
 /// A machine that is busy elsewhere may lose the first packets of a connection.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT: Duration = Duration::from_secs(60);
+/// After this long another attempt is better than the next packet of this one.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// How often one looks whether a program is silent.
+const LOOK: Duration = Duration::from_secs(1);
 /// One that is being started does not answer at first.
 const TRY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(25);
@@ -40,13 +45,13 @@ pub struct Remote {
 impl Remote {
     /// Waits until the agent answers; `alive` says why it never will.
     pub fn wait(&self, limit: Duration, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
-        let started = Instant::now();
+        let mut patience = Patience::new(limit);
         loop {
             alive()?;
             let address = SocketAddrV4::new(self.address, PORT).into();
             match TcpStream::connect_timeout(&address, TRY) {
                 Ok(_) => return self.run(&["true"]).map(drop),
-                Err(error) if started.elapsed() > limit => {
+                Err(error) if patience.is_over() => {
                     return Err(error).context("the guest does not come up");
                 }
                 Err(_) => std::thread::sleep(PAUSE),
@@ -54,12 +59,25 @@ impl Remote {
         }
     }
 
+    fn connect(&self) -> Result<TcpStream> {
+        let address = SocketAddrV4::new(self.address, PORT).into();
+        let mut patience = Patience::new(CONNECT);
+        loop {
+            match TcpStream::connect_timeout(&address, ATTEMPT) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.kind() != io::ErrorKind::TimedOut || patience.is_over() => {
+                    return Err(error).with_context(|| format!("agent of {}", self.address));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Starts a program; what it prints is read line by line.
     pub fn start(&self, program: &[&str], errors: bool) -> Result<Running> {
-        let address = SocketAddrV4::new(self.address, PORT).into();
-        let mut stream = TcpStream::connect_timeout(&address, CONNECT)
-            .with_context(|| format!("agent of {}", self.address))?;
+        let mut stream = self.connect()?;
         stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(SILENCE))?;
         let program = program.iter().map(ToString::to_string).collect();
         let request = serde_json::to_string(&Request { program, errors })?;
         stream.write_all(format!("{request}\n").as_bytes())?;
@@ -82,16 +100,38 @@ impl Remote {
     /// Runs a program to its end, however that is.
     pub fn try_run(&self, program: &[&str], input: &[u8], errors: bool) -> Result<(i32, String)> {
         let mut running = self.start(program, errors)?;
-        running.stream.set_read_timeout(Some(SILENCE))?;
+        running.stream.set_read_timeout(Some(LOOK))?;
         running.stream.write_all(input)?;
         running.end_input();
-        let mut output = String::new();
-        let read = running.reader.read_to_string(&mut output);
-        read.with_context(|| format!("{program:?} on {}", self.address))?;
+        let output = read_all(&mut running.reader);
+        let output = output.with_context(|| format!("{program:?} on {}", self.address))?;
+        let output = String::from_utf8(output).with_context(|| format!("{program:?}"))?;
         let Some((output, code)) = split_end(&output) else {
             bail!("{program:?}: the guest was lost");
         };
         Ok((code, output.to_owned()))
+    }
+}
+
+/// Reads to the end, unless nothing comes for too long.
+fn read_all(from: &mut impl Read) -> Result<Vec<u8>> {
+    let (mut output, mut part) = (Vec::new(), [0; 16384]);
+    let mut patience = Patience::new(SILENCE);
+    loop {
+        match from.read(&mut part) {
+            Ok(0) => return Ok(output),
+            Ok(count) => {
+                output.extend_from_slice(&part[..count]);
+                patience.renew();
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    ensure!(!patience.is_over(), "silent for more than {SILENCE:?}");
+                }
+                _ => return Err(error.into()),
+            },
+        }
     }
 }
 

@@ -3,13 +3,17 @@
 use super::disk::Survival;
 use super::loads::{Kind, Loads};
 use super::machine::Machine;
-use super::pair::{NOTICE, Pair};
+use super::pair::{NOTICE, Pair, RESYNC};
+use super::patience::Patience;
 use super::promises::{Found, Promises};
 use super::{BELOW_DATA, DATA, MODULE};
 use crate::rng::Rng;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// An older answer says nothing of now.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Whose power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,7 @@ impl fmt::Display for Round {
         if let Some(again) = self.again {
             write!(f, ", again after {:.2} s", again.as_secs_f64())?;
         }
+        write!(f, ", {} and {} kept", self.survival[0], self.survival[1])?;
         f.write_str(if self.busy { ", busy" } else { "" })?;
         f.write_str(if self.swap { ", swap" } else { "" })
     }
@@ -65,14 +70,14 @@ pub struct Report {
     synced: Vec<(String, Found)>,
     names: u64,
     lost: u64,
-    /// The node that should have served next was not in the set any more.
-    stale: bool,
+    /// The nodes had parted in the moment before the cut.
+    parted: bool,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.stale {
-            "the other node was stale; "
+        f.write_str(if self.parted {
+            "the nodes had parted before; "
         } else {
             ""
         })?;
@@ -103,8 +108,14 @@ impl Round {
             (Kind::Postgresql, 50),
         ] {
             let possible = kind != Kind::Postgresql || pair.postgresql.is_some();
+            // The first three rounds see each of them.
+            let first = match kind {
+                Kind::Files => number == 2,
+                Kind::Sqlite => number == 1,
+                Kind::Postgresql => number == 3,
+            };
             // Drawn in any case: the plan does not depend on what is installed.
-            if rng.chance(percent) && possible {
+            if (rng.chance(percent) || first) && possible {
                 kinds.push(kind);
             }
         }
@@ -137,16 +148,15 @@ impl Round {
             synced: Vec::new(),
             names: 0,
             lost: 0,
-            stale: false,
+            parted: false,
         };
         let loads = self.start_loads(pair, 0)?;
         std::thread::sleep(self.delay);
-        // On a machine that is too busy a node may have been taken out of the set meanwhile.
-        pair.becomes(serving, "PRIM", NOTICE)?;
+        let (before, alone) = together(pair, &loads)?;
         match self.victim {
-            Victim::Serving => self.lose_serving(pair, loads, rng, &mut report)?,
-            Victim::Other => self.lose_other(pair, loads, rng, &mut report)?,
-            Victim::Both => self.lose_both(pair, loads, rng, &mut report)?,
+            Victim::Serving => self.lose_serving(pair, (loads, alone), rng, &mut report)?,
+            Victim::Other => self.lose_other(pair, (loads, before), rng, &mut report)?,
+            Victim::Both => self.lose_both(pair, (loads, before), rng, &mut report)?,
         }
         report.names = pair.trees_are_equal()?;
         if self.swap {
@@ -172,7 +182,7 @@ impl Round {
     fn lose_serving(
         &self,
         pair: &mut Pair,
-        loads: Loads,
+        (loads, alone): (Loads, usize),
         rng: &mut Rng,
         report: &mut Report,
     ) -> Result<()> {
@@ -181,11 +191,14 @@ impl Round {
         pair.promises.add(loads.cut()?);
         pair.machines[lost].settle(self.survival[lost], rng)?;
         pair.becomes(next, "WAIT", NOTICE)?;
+        if pair.times_alone(lost) > alone {
+            // It took the other out in the last moment, which may not even know it: an operator
+            // who makes that one serve all the same would get two histories.
+            return self.lost_alone(pair, lost, rng, report);
+        }
         if let Err(error) = pair.machines[next].tandem(&["prim", MODULE]) {
             return if format!("{error:#}").contains("(stale)") {
-                // It was taken out in the last moment, and knows it.
-                report.stale = true;
-                pair.promises.only_synced();
+                // Taken out in the last moment, it knows it.
                 self.lost_alone(pair, lost, rng, report)
             } else {
                 Err(error)
@@ -200,7 +213,7 @@ impl Round {
         } else {
             None
         };
-        self.come_back(pair, &[lost], &at_cut, report)?;
+        self.come_back(pair, &[(lost, &at_cut)], report)?;
         self.follow(pair, rng)?;
         self.end(pair, loads)
     }
@@ -213,8 +226,10 @@ impl Round {
         rng: &mut Rng,
         report: &mut Report,
     ) -> Result<()> {
+        report.parted = true;
+        pair.promises.only_synced();
         let at_cut = pair.promises.clone();
-        self.come_back(pair, &[lost], &at_cut, report)?;
+        self.come_back(pair, &[(lost, &at_cut)], report)?;
         pair.have_met()?;
         pair.machines[lost].tandem(&["prim", MODULE])?;
         self.follow(pair, rng)?;
@@ -225,20 +240,20 @@ impl Round {
     fn lose_other(
         &self,
         pair: &mut Pair,
-        mut loads: Loads,
+        (mut loads, before): (Loads, Promises),
         rng: &mut Rng,
         report: &mut Report,
     ) -> Result<()> {
         let lost = pair.other();
         let mut at_cut = pair.promises.clone();
-        at_cut.add(loads.so_far());
+        at_cut.add(before);
         pair.machines[lost].cut(self.survival[lost], rng)?;
         loads.go_on(&pair.machines[pair.serving], NOTICE)?;
         let mut loads = Some(loads);
         if !self.busy {
             self.end(pair, loads.take())?;
         }
-        self.come_back(pair, &[lost], &at_cut, report)?;
+        self.come_back(pair, &[(lost, &at_cut)], report)?;
         self.follow(pair, rng)?;
         self.end(pair, loads)?;
         report.served = self.check_served(pair)?;
@@ -248,10 +263,13 @@ impl Round {
     fn lose_both(
         &self,
         pair: &mut Pair,
-        loads: Loads,
+        (loads, before): (Loads, Promises),
         rng: &mut Rng,
         report: &mut Report,
     ) -> Result<()> {
+        let (serving, other) = (pair.serving, pair.other());
+        let mut at_cut = pair.promises.clone();
+        at_cut.add(before);
         for machine in &mut pair.machines {
             machine.kill()?;
         }
@@ -260,8 +278,8 @@ impl Round {
         for (machine, survival) in pair.machines.iter_mut().zip(self.survival) {
             machine.settle(survival, rng)?;
         }
-        let at_cut = pair.promises.clone();
-        self.come_back(pair, &[0, 1], &at_cut, report)?;
+        let all = pair.promises.clone();
+        self.come_back(pair, &[(serving, &all), (other, &at_cut)], report)?;
         // Neither would serve before it has heard of the other.
         pair.have_met()?;
         pair.machines[pair.serving].tandem(&["prim", MODULE])?;
@@ -270,27 +288,27 @@ impl Round {
         Ok(())
     }
 
-    /// Nodes get their power back; what was synced is on their disks, before Tandem runs there.
+    /// Nodes get their power back; what was synced of these promises is on their disks, before Tandem runs there.
     fn come_back(
         &self,
         pair: &mut Pair,
-        nodes: &[usize],
-        at_cut: &Promises,
+        nodes: &[(usize, &Promises)],
         report: &mut Report,
     ) -> Result<()> {
-        let mut synced = at_cut.clone();
-        synced.only_synced();
-        for node in nodes {
+        for (node, _) in nodes {
             pair.machines[*node].switch_on()?;
         }
-        for node in nodes {
+        for (node, at_cut) in nodes {
+            let mut synced = (*at_cut).clone();
+            synced.only_synced();
             let machine = &mut pair.machines[*node];
             machine.is_up()?;
             let found = synced.check(machine, (BELOW_DATA, true), pair.postgresql.as_ref());
             let found = found.with_context(|| format!("on the disk of {}", machine.name))?;
             report.synced.push((machine.name.clone(), found));
         }
-        nodes.iter().try_for_each(|node| pair.start_daemon(*node))
+        let mut nodes = nodes.iter();
+        nodes.try_for_each(|(node, _)| pair.start_daemon(*node))
     }
 
     /// The other node is brought up; perhaps its power goes again meanwhile. What is on its disk
@@ -343,6 +361,22 @@ impl Round {
             pair.promises.files.remove(&number);
         }
         Ok(())
+    }
+}
+
+/// What was promised until shortly before now, while both nodes were in the set, so that the other
+/// holds it, too; and how often the serving one had been alone by then. On a machine that is too
+/// busy it may take the other out, and bring it back.
+fn together(pair: &Pair, loads: &Loads) -> Result<(Promises, usize)> {
+    let mut patience = Patience::new(RESYNC);
+    loop {
+        let (before, alone) = (loads.so_far(), pair.times_alone(pair.serving));
+        let asked = Instant::now();
+        let status = pair.status(pair.serving)?;
+        if status.is_ready_in("PRIM") && asked.elapsed() < FRESH {
+            return Ok((before, alone));
+        }
+        ensure!(!patience.is_over(), "the nodes do not stay together");
     }
 }
 

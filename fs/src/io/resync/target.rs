@@ -17,7 +17,7 @@ use tandem_repl::ids::{DirId, Id128, Key, Uid};
 use tandem_repl::io::driver::Requests;
 use tandem_repl::io::record::boot_id;
 use tandem_repl::logic::resync::messages::{
-    Aside, Attrs, BLOCK, Hash, Kind, PeerMark, Reply, Request,
+    Aside, Attrs, BLOCK, Hash, Kind, Open, PeerMark, Reply, Request,
 };
 use tandem_repl::logic::resync::target::{Begun, Listing, Target, TargetTree, There};
 use tandem_repl::logic::resync::{MAX_LISTED, PRIVATE, Rules};
@@ -68,7 +68,8 @@ impl FsTarget {
 
     /// One session's target.
     pub(crate) fn session(self) -> FsSession {
-        FsSession(Target::new(Arc::new(self), Rules::default()))
+        let service = self.service.clone();
+        FsSession(Target::new(Arc::new(self), Rules::default()), service)
     }
 
     fn fd(&self, dir: DirId, key: Key) -> Result<Arc<OwnedFd>, i32> {
@@ -141,10 +142,20 @@ fn unlock_entry(dir: &OwnedFd, name: &std::ffi::CStr) {
 }
 
 /// A target as the driver sees it.
-pub(crate) struct FsSession(Target<FsTarget>);
+pub(crate) struct FsSession(Target<FsTarget>, Option<Arc<Service>>);
 
 impl Requests for FsSession {
     fn handle(&self, request: &Request) -> Reply {
+        if let Request::Open(open) = request
+            && open.aside.is_none()
+            && let Some(aside) = self.1.as_deref().and_then(Service::aside_of_own)
+        {
+            let aside = Some(aside);
+            return self.0.handle(&Request::Open(Open {
+                aside,
+                ..open.clone()
+            }));
+        }
         self.0.handle(request)
     }
 }

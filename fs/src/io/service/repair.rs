@@ -95,11 +95,16 @@ impl Service {
         Ok(data)
     }
 
-    /// The same bytes in the same place: no change of the file, so not sent.
+    /// The same bytes in the same place: no change of the file, so not sent, and its times stay.
     fn write_back(&self, volume: &Volume, node: &Node, offset: u64, data: &[u8]) {
         let written = volume.nodes.fd(node).and_then(|fd| {
-            rewrite(fd.as_raw_fd(), offset, data)?;
-            sys::fsync(fd.as_raw_fd(), true)
+            let fd = fd.as_raw_fd();
+            let before = sys::fstatat(fd, c"")?;
+            rewrite(fd, offset, data)?;
+            let time = |tv_sec, tv_nsec| libc::timespec { tv_sec, tv_nsec };
+            let accessed = time(before.st_atime, before.st_atime_nsec);
+            sys::utimens(fd, &[accessed, time(before.st_mtime, before.st_mtime_nsec)])?;
+            sys::fsync(fd, false)
         });
         if let Err(e) = written {
             let path = volume.backing.path.display();

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// A pass as short as this, started while writes are held, is not felt.
 const SHORT: Duration = Duration::from_millis(150);
+/// A pass that takes at most this share of the last one's time is shorter.
+const SHRINKS: f64 = 0.8;
 /// Passes that may fail to shrink before writes are slowed down.
 const PATIENCE: u32 = 4;
 /// Largest delay of a write while passes do not shrink.
@@ -32,9 +34,25 @@ struct Passed {
     since: Option<Generation>,
     began: Option<Instant>,
     last: Option<Duration>,
+    /// The running pass is no shorter than the last one already.
+    overdue: bool,
     /// Passes in a row that were no shorter than the one before.
     stubborn: u32,
     delay: Duration,
+}
+
+impl Passed {
+    fn shrinks(&self, took: Duration) -> bool {
+        self.last.is_none_or(|last| took < last.mul_f64(SHRINKS))
+    }
+
+    /// Whether the running pass has just become no shorter than the last one; once in each pass.
+    fn is_overdue(&mut self) -> bool {
+        let late = self
+            .began
+            .is_some_and(|began| !self.shrinks(began.elapsed()));
+        late && !std::mem::replace(&mut self.overdue, late)
+    }
 }
 
 impl<'a> Passes<'a> {
@@ -58,9 +76,13 @@ impl<'a> Passes<'a> {
         };
         let run = &self.work.run;
         loop {
+            let overdue = self.lock().is_overdue();
             let now = run.began.elapsed();
             let wait = {
                 let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+                if overdue {
+                    pace.hurry();
+                }
                 let meters = self.work.shared.tree.meters();
                 let wait = pace.next(now, || meters.read());
                 let (share, ratio) = (pace.share(), pace.ratio());
@@ -102,7 +124,7 @@ impl<'a> Passes<'a> {
     /// Slows the application down while passes do not get shorter.
     fn adapt(&self, took: Duration) {
         let mut state = self.lock();
-        let shrinks = state.last.is_none_or(|last| took < last.mul_f64(0.8));
+        let shrinks = state.shrinks(took);
         state.last = Some(took);
         state.stubborn = if shrinks { 0 } else { state.stubborn + 1 };
         if state.stubborn >= PATIENCE {
@@ -127,6 +149,7 @@ impl Feed for Passes<'_> {
         let now = tree.begin_generation();
         state.since = Some(now);
         state.began = Some(Instant::now());
+        state.overdue = false;
         let marks = match since {
             Since::Last => tree.marks(previous),
             Since::Start { boot } => {

@@ -9,6 +9,10 @@
 //!
 //! A rest costs what it lasts, so rests take at most a tenth of the time, and none is made while the
 //! application does nothing. A resync that is over before the first rest is not slowed at all.
+//!
+//! A resync that works too little never ends: while it copies, the application changes as much again.
+//! So the share has a floor, and each pass that is no shorter than the one before raises it, as soon
+//! as that shows, until the resync works all the time. An end comes before the bound.
 
 use super::super::latency::{CLASSES, Latencies};
 use std::time::Duration;
@@ -25,6 +29,8 @@ const ENOUGH: f64 = 20.0;
 const FADE: f64 = 0.8;
 /// A resync always goes on.
 const LEAST_SHARE: f64 = 0.03;
+/// By how much the floor rises: after two passes nothing is left of it.
+const HURRY: f64 = 6.0;
 /// Sleeping for less than this is not worth its wake-up.
 const NAP: Duration = Duration::from_millis(1);
 /// Longest sleep at once, so that an order to stop is heard.
@@ -49,6 +55,8 @@ pub struct Pace {
     /// How many times longer answers may take.
     bound: f64,
     share: f64,
+    /// Floor of the share.
+    least: f64,
     step: Step,
     /// When the last permit was given.
     last: Duration,
@@ -67,6 +75,7 @@ impl Pace {
         Self {
             bound,
             share: 1.0,
+            least: LEAST_SHARE,
             step: Step::Work(now + WORK),
             last: now,
             owed: Duration::ZERO,
@@ -80,6 +89,12 @@ impl Pace {
     /// Share of the time in which the resync works, 0 to 1.
     pub fn share(&self) -> f64 {
         self.share
+    }
+
+    /// A pass is no shorter than the one before.
+    pub fn hurry(&mut self) {
+        self.least = (self.least * HURRY).min(1.0);
+        self.share = self.share.max(self.least);
     }
 
     /// How much longer answers took with the resync, as last seen.
@@ -163,7 +178,7 @@ impl Pace {
         self.ratio = (0..CLASSES).filter_map(ratio).max_by(f64::total_cmp);
         match self.ratio {
             Some(ratio) if ratio > self.bound => {
-                self.share = (self.share * 0.67).max(LEAST_SHARE);
+                self.share = (self.share * 0.67).max(self.least);
                 // Measured at another share.
                 self.working = Default::default();
             }
@@ -228,6 +243,56 @@ mod tests {
                 "load {load}: worked {share} of the time"
             );
         }
+    }
+
+    /// Passes of an application that always takes the measured share to its floor, and changes in a
+    /// second what 0.3 s of undisturbed work bring over; the length of each.
+    fn passes(hurry: bool) -> Vec<f64> {
+        let mut pace = Pace::new(1.3, Duration::ZERO, Default::default());
+        let mut lengths = vec![10.0];
+        while lengths.len() < 12 && lengths[lengths.len() - 1] > 0.15 {
+            pace.share = pace.least;
+            let last = lengths[lengths.len() - 1];
+            let (work, mut took) = (last * 0.3, last * 0.3 / pace.share());
+            if hurry && took > last * 0.8 {
+                let left = work - last * 0.8 * pace.share();
+                pace.hurry();
+                took = last * 0.8 + left / pace.share();
+            }
+            lengths.push(took.min(1e6));
+        }
+        lengths
+    }
+
+    #[test]
+    fn passes_that_do_not_get_shorter_end_all_the_same() {
+        let (slow, fast) = (passes(false), passes(true));
+        assert_eq!(slow.last(), Some(&1e6), "it had ended anyway");
+        assert!(fast.last().is_some_and(|last| *last <= 0.15), "{fast:?}");
+    }
+
+    #[test]
+    fn the_floor_holds_against_late_answers() {
+        let meters = Meters::default();
+        let mut now = Duration::ZERO;
+        let mut pace = Pace::new(1.3, now, meters.read());
+        pace.hurry();
+        let (mut least, mut most) = (1.0_f64, 0.0_f64);
+        while now < Duration::from_secs(30) {
+            let wait = pace.next(now, || meters.read());
+            let late = if matches!(pace.step, Step::Work(_)) {
+                9
+            } else {
+                1
+            };
+            let took = wait.unwrap_or(Duration::from_millis(1));
+            let answers = took.as_micros().div_ceil(1000);
+            (0..answers).for_each(|_| meters.note(Class::Change, 100_000 * late));
+            (least, most) = (least.min(pace.share()), most.max(pace.share()));
+            now += took;
+        }
+        assert!(least >= LEAST_SHARE * HURRY * 0.99, "{least}");
+        assert!(most <= 1.0, "{most}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 const BLOCK: u64 = 512;
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(100);
 /// Numbers of the requests to the device, which libc does not name.
 const SET_SOCKET: u64 = 0xab00;
 const SET_BLOCK: u64 = 0xab01;
