@@ -66,6 +66,10 @@ pub const KEPT: &[(u64, &str)] = &[
         "the oracle took a change that nobody shipped for newer than the source's",
     ),
     (
+        4_627_295_699_541_307_985,
+        "the simulated file system did not sync a file that was removed meanwhile",
+    ),
+    (
         9_027_991_013_937_954_913,
         "I10: as 2890, with everything marked",
     ),

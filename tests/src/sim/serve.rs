@@ -307,11 +307,11 @@ impl World {
 /// What a sync brings to the disk.
 pub fn sync(tree: &mut super::tree::Tree, change: &Change) {
     match change {
-        Change::Fsync { uid } => {
-            if let Some(ino) = tree.find(*uid) {
-                tree.sync_file(ino);
-            }
-        }
+        Change::Fsync { uid } => match tree.find(*uid) {
+            Some(ino) => tree.sync_file(ino),
+            // Removed since it was asked for; who asked has it open still.
+            None => tree.sync_names(),
+        },
         _ => tree.sync_all(),
     }
 }

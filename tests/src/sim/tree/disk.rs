@@ -53,6 +53,11 @@ impl Tree {
         self.commit(changes);
     }
 
+    /// As of a file that has no name any more: with it goes what removed it.
+    pub fn sync_names(&mut self) {
+        self.commit(self.log.len());
+    }
+
     pub fn sync_file(&mut self, ino: Ino) {
         self.commit(self.log.len());
         let pages: Vec<_> = self.dirty.range((ino, 0)..(ino + 1, 0)).copied().collect();
