@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tandem_tests::sim::faults::Schedule;
-use tandem_tests::sim::options::Options;
-use tandem_tests::sim::run::{run, run_with, shrink};
+use tandem_tests::sim::run::{run_with, shrink};
+use tandem_tests::sim::sharp::{Case, Switch, switch, switches};
 
 const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from S] [--all]
+         [--without RULE | --sharp SECONDS]
 
 --seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
 --hours N   so long
 --seed S    one seed, with the faults that are enough to make it fail
 --trace     with everything that happened
---all       go on after a finding; how many of each kind, and the first seed";
+--all       go on after a finding; how many of each kind, and the first seed
+--without R with a rule switched off; `--without all` lists them
+--sharp N   for each rule: N seconds of seeds for one that fails only without it";
 
 struct Arguments {
     seed: Option<u64>,
@@ -23,6 +25,8 @@ struct Arguments {
     from: u64,
     trace: bool,
     all: bool,
+    without: Option<Switch>,
+    sharp: Option<u64>,
 }
 
 fn parse() -> Option<Arguments> {
@@ -33,6 +37,8 @@ fn parse() -> Option<Arguments> {
         from: tandem_tests::rng::seed("simulate"),
         trace: false,
         all: false,
+        without: None,
+        sharp: None,
     };
     let mut chosen = false;
     let mut words = std::env::args().skip(1);
@@ -45,9 +51,11 @@ fn parse() -> Option<Arguments> {
             "--from" => found.from = number()?,
             "--all" => found.all = true,
             "--trace" => found.trace = true,
+            "--sharp" => found.sharp = Some(number()?),
+            "--without" => found.without = Some(named(&words.next()?)?),
             _ => return None,
         }
-        chosen |= matches!(word.as_str(), "--seed" | "--seeds" | "--hours");
+        chosen |= matches!(word.as_str(), "--seed" | "--seeds" | "--hours" | "--sharp");
     }
     chosen.then_some(found)
 }
@@ -57,10 +65,39 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match arguments.seed {
-        Some(seed) => replay(seed, arguments.trace),
-        None => hunt(&arguments),
+    match (arguments.seed, arguments.sharp) {
+        (Some(seed), _) => replay(seed, arguments.trace, arguments.without),
+        (_, Some(seconds)) => sharp(&arguments, Duration::from_secs(seconds)),
+        _ => hunt(&arguments),
     }
+}
+
+fn named(name: &str) -> Option<Switch> {
+    let found = switch(name);
+    if found.is_none() {
+        switches().iter().for_each(|s| eprintln!("{}", s.name));
+    }
+    found
+}
+
+/// For each rule a seed that fails only without it.
+fn sharp(arguments: &Arguments, limit: Duration) -> ExitCode {
+    let all = switches().into_iter();
+    let wanted = all.filter(|s| arguments.without.is_none_or(|w| w.name == s.name));
+    let mut code = ExitCode::SUCCESS;
+    for switch in wanted {
+        let begun = Instant::now();
+        let bag = switch.hunt(Case::random, arguments.from, limit);
+        let seconds = begun.elapsed().as_secs_f64();
+        let found = bag.found.and_then(|o| o.violation.map(|v| (o.seed, v)));
+        let text = found.map(|(seed, v)| format!("seed {seed}, {}", v.oracle));
+        let text = text.unwrap_or_else(|| {
+            code = ExitCode::FAILURE;
+            "not found".into()
+        });
+        println!("{}: {text} ({} runs, {seconds:.1} s)", switch.name, bag.runs);
+    }
+    code
 }
 
 fn hunt(arguments: &Arguments) -> ExitCode {
@@ -70,7 +107,8 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     let mut kinds = BTreeMap::new();
     while runs < arguments.seeds && begun.elapsed() < arguments.limit {
         let seed = arguments.from.wrapping_add(runs);
-        let outcome = run(seed, false);
+        let case = case(seed, arguments.without);
+        let outcome = run_with(seed, case.options, case.schedule, false);
         runs += 1;
         events += outcome.stats.events;
         totals.0 += outcome.stats.acknowledged;
@@ -83,7 +121,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
             }
             Some(_) => {
                 println!("{runs} seeds, then:");
-                return replay(seed, true);
+                return replay(seed, true, arguments.without);
             }
             None => {}
         }
@@ -109,14 +147,24 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     }
 }
 
+fn case(seed: u64, without: Option<Switch>) -> Case {
+    let mut case = Case::random(seed);
+    if let Some(switch) = without {
+        switch.off(&mut case.options.rules);
+    }
+    case
+}
+
 /// Shows a seed: what is found, with the fewest faults, and the trace.
-fn replay(seed: u64, trace: bool) -> ExitCode {
-    let options = Options::from_seed(seed);
-    let schedule = Schedule::draw(seed, &options);
+fn replay(seed: u64, trace: bool, without: Option<Switch>) -> ExitCode {
+    let Case {
+        options, schedule, ..
+    } = case(seed, without);
     let first = run_with(seed, options.clone(), schedule.clone(), false);
     let Some(violation) = &first.violation else {
         if trace {
-            run(seed, true).trace.iter().for_each(|l| println!("{l}"));
+            let outcome = run_with(seed, options, schedule, true);
+            outcome.trace.iter().for_each(|l| println!("{l}"));
         }
         println!("seed {seed}: nothing found, {:?}", first.stats);
         return ExitCode::SUCCESS;
@@ -133,6 +181,8 @@ fn replay(seed: u64, trace: bool) -> ExitCode {
     if let Some(found) = &last.violation {
         println!("\nwith these: {found}");
     }
-    println!("\nseed {seed} fails: {violation}\nreplay it: tests/simulate --seed {seed} --trace");
+    let off = without.map_or(String::new(), |s| format!(" --without {}", s.name));
+    println!("\nseed {seed} fails: {violation}");
+    println!("replay it: tests/simulate --seed {seed} --trace{off}");
     ExitCode::FAILURE
 }

@@ -29,6 +29,7 @@ pub mod resync;
 pub mod resync_trees;
 pub mod run;
 pub mod serve;
+pub mod sharp;
 pub mod tree;
 pub mod witness;
 pub mod world;
