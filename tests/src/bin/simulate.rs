@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tandem_tests::sim::attacks::{self, Attack, attack};
 use tandem_tests::sim::run::{run_with, shrink};
 use tandem_tests::sim::sharp::{Case, Switch, switch, switches};
 
 const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from S] [--all]
-         [--without RULE | --sharp SECONDS]
+         [--without RULE] [--attack NAME]
 
 --seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
 --hours N   so long
@@ -16,7 +17,7 @@ const USAGE: &str = "simulate --seeds N | --hours N | --seed S [--trace] [--from
 --trace     with everything that happened
 --all       go on after a finding; how many of each kind, and the first seed
 --without R with a rule switched off; `--without all` lists them
---sharp N   for each rule: N seconds of seeds for one that fails only without it";
+--attack A  seeds of a scenario against some rule; `--attack all` lists them";
 
 struct Arguments {
     seed: Option<u64>,
@@ -26,7 +27,7 @@ struct Arguments {
     trace: bool,
     all: bool,
     without: Option<Switch>,
-    sharp: Option<u64>,
+    attack: Attack,
 }
 
 fn parse() -> Option<Arguments> {
@@ -38,7 +39,7 @@ fn parse() -> Option<Arguments> {
         trace: false,
         all: false,
         without: None,
-        sharp: None,
+        attack: Case::random,
     };
     let mut chosen = false;
     let mut words = std::env::args().skip(1);
@@ -51,11 +52,11 @@ fn parse() -> Option<Arguments> {
             "--from" => found.from = number()?,
             "--all" => found.all = true,
             "--trace" => found.trace = true,
-            "--sharp" => found.sharp = Some(number()?),
+            "--attack" => found.attack = attack_named(&words.next()?)?,
             "--without" => found.without = Some(named(&words.next()?)?),
             _ => return None,
         }
-        chosen |= matches!(word.as_str(), "--seed" | "--seeds" | "--hours" | "--sharp");
+        chosen |= matches!(word.as_str(), "--seed" | "--seeds" | "--hours");
     }
     chosen.then_some(found)
 }
@@ -65,10 +66,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match (arguments.seed, arguments.sharp) {
-        (Some(seed), _) => replay(seed, arguments.trace, arguments.without),
-        (_, Some(seconds)) => sharp(&arguments, Duration::from_secs(seconds)),
-        _ => hunt(&arguments),
+    match arguments.seed {
+        Some(seed) => replay(seed, arguments.trace, &arguments),
+        None => hunt(&arguments),
     }
 }
 
@@ -80,24 +80,12 @@ fn named(name: &str) -> Option<Switch> {
     found
 }
 
-/// For each rule a seed that fails only without it.
-fn sharp(arguments: &Arguments, limit: Duration) -> ExitCode {
-    let all = switches().into_iter();
-    let wanted = all.filter(|s| arguments.without.is_none_or(|w| w.name == s.name));
-    let mut code = ExitCode::SUCCESS;
-    for switch in wanted {
-        let begun = Instant::now();
-        let bag = switch.hunt(Case::random, arguments.from, limit);
-        let seconds = begun.elapsed().as_secs_f64();
-        let found = bag.found.and_then(|o| o.violation.map(|v| (o.seed, v)));
-        let text = found.map(|(seed, v)| format!("seed {seed}, {}", v.oracle));
-        let text = text.unwrap_or_else(|| {
-            code = ExitCode::FAILURE;
-            "not found".into()
-        });
-        println!("{}: {text} ({} runs, {seconds:.1} s)", switch.name, bag.runs);
+fn attack_named(name: &str) -> Option<Attack> {
+    let found = attack(name);
+    if found.is_none() {
+        attacks::ALL.iter().for_each(|(name, _)| eprintln!("{name}"));
     }
-    code
+    found
 }
 
 fn hunt(arguments: &Arguments) -> ExitCode {
@@ -107,7 +95,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     let mut kinds = BTreeMap::new();
     while runs < arguments.seeds && begun.elapsed() < arguments.limit {
         let seed = arguments.from.wrapping_add(runs);
-        let case = case(seed, arguments.without);
+        let case = case(seed, arguments);
         let outcome = run_with(seed, case.options, case.schedule, false);
         runs += 1;
         events += outcome.stats.events;
@@ -121,7 +109,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
             }
             Some(_) => {
                 println!("{runs} seeds, then:");
-                return replay(seed, true, arguments.without);
+                return replay(seed, true, arguments);
             }
             None => {}
         }
@@ -147,19 +135,29 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn case(seed: u64, without: Option<Switch>) -> Case {
-    let mut case = Case::random(seed);
-    if let Some(switch) = without {
+fn case(seed: u64, arguments: &Arguments) -> Case {
+    let mut case = (arguments.attack)(seed);
+    if let Some(switch) = arguments.without {
         switch.off(&mut case.options.rules);
     }
     case
 }
 
+/// The rest of the command line that makes the same runs.
+fn again(arguments: &Arguments) -> String {
+    let off = arguments.without.map(|s| format!(" --without {}", s.name));
+    let all = attacks::ALL.iter();
+    let name = all
+        .filter(|(_, attack)| std::ptr::fn_addr_eq(*attack, arguments.attack))
+        .map(|(name, _)| format!(" --attack {name}"));
+    off.into_iter().chain(name).collect()
+}
+
 /// Shows a seed: what is found, with the fewest faults, and the trace.
-fn replay(seed: u64, trace: bool, without: Option<Switch>) -> ExitCode {
+fn replay(seed: u64, trace: bool, arguments: &Arguments) -> ExitCode {
     let Case {
         options, schedule, ..
-    } = case(seed, without);
+    } = case(seed, arguments);
     let first = run_with(seed, options.clone(), schedule.clone(), false);
     let Some(violation) = &first.violation else {
         if trace {
@@ -181,8 +179,7 @@ fn replay(seed: u64, trace: bool, without: Option<Switch>) -> ExitCode {
     if let Some(found) = &last.violation {
         println!("\nwith these: {found}");
     }
-    let off = without.map_or(String::new(), |s| format!(" --without {}", s.name));
     println!("\nseed {seed} fails: {violation}");
-    println!("replay it: tests/simulate --seed {seed} --trace{off}");
+    println!("replay it: tests/simulate --seed {seed} --trace{}", again(arguments));
     ExitCode::FAILURE
 }

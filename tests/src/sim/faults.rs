@@ -22,6 +22,8 @@ pub enum Fault {
     Hear(usize),
     Loss(u64, Time),
     Delay(Time, Time),
+    /// What this node sends takes longer, at most so long.
+    Lag(usize, Time, Time),
     /// The node does not reach the witness.
     Blind(usize, Time),
     Sight(usize),
@@ -140,6 +142,10 @@ impl World {
             }
             Fault::Delay(most, time) => {
                 self.lanes.iter_mut().for_each(|l| l.delay.1 = most);
+                self.push(now + time, Event::Fault(Fault::NetWell));
+            }
+            Fault::Lag(n, most, time) => {
+                self.lanes[n].delay.1 = most;
                 self.push(now + time, Event::Fault(Fault::NetWell));
             }
             Fault::NetWell => self.net_well(),

@@ -49,6 +49,7 @@ impl World {
         };
         if self.calm && n == 1 && (apart(0) || apart(1)) {
             // Somebody has to choose; here the operator gives up what the second node has.
+            self.judge_choice();
             self.checks.promote.forget();
             return self.order(n, Word::Resync { everything: false });
         }
@@ -93,8 +94,10 @@ impl World {
             Word::Swap => Input::Swap { token },
             Word::Resync { everything } => Input::Resync { token, everything },
         };
-        if word == (Word::Prim { force: true }) {
-            self.checks.forced(n);
+        match word {
+            Word::Prim { force: true } => self.checks.forced(n),
+            Word::Resync { .. } => self.checks.acked.given_up(n),
+            _ => {}
         }
         self.tell(n, input);
     }

@@ -13,6 +13,7 @@
 //! A rule of the product can be switched off ([`options::Rules`]); then the oracles must find
 //! something, which `tests/tests/sharpness.rs` shows for each.
 
+pub mod attacks;
 pub mod change;
 pub mod check;
 pub mod client;

@@ -44,6 +44,8 @@ pub struct Options {
     pub lease: Duration,
     /// Microseconds on the wire, at least and at most.
     pub delay: (Time, Time),
+    /// The same to the witness and back.
+    pub witness_delay: (Time, Time),
     pub clients: usize,
     /// Pause of a client between two changes, at most.
     pub think: Time,
@@ -92,6 +94,7 @@ impl Options {
             stall_limit: Duration::from_secs(3),
             lease: Duration::from_millis(2000),
             delay: if slow { (2000, 40_000) } else { (50, 1000) },
+            witness_delay: (200, 20_000),
             clients: 1 + rng.index(4),
             think: *rng.pick(&[40_000, 200_000, 600_000]),
             faults: (3_000_000, end),

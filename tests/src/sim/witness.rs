@@ -31,7 +31,7 @@ impl Third {
             register: Register::with_rules(options.rules.member),
             reach: [true; 2],
             loss: 0,
-            delay: (200, 20_000),
+            delay: options.witness_delay,
             questions: BTreeMap::new(),
         }
     }

@@ -1,0 +1,332 @@
+//! Faults arranged so that they strike where one rule stands. Times vary with the seed, so that
+//! some seed hits the moment in which the rule matters, also after the code has changed.
+
+use super::Time;
+use super::faults::{Fault, Schedule};
+use super::manager::Word;
+use super::options::Options;
+use super::sharp::Case;
+use crate::rng::Rng;
+use std::time::Duration;
+use tandem_repl::logic::member::Isolation;
+
+const MS: Time = 1000;
+const SECOND: Time = 1000 * MS;
+const PRIM: Word = Word::Prim { force: false };
+
+/// Faults of one run, drawn as it goes.
+struct Plan {
+    rng: Rng,
+    seed: u64,
+    options: Options,
+    faults: Vec<(Time, Fault)>,
+    /// When the attack begins.
+    at: Time,
+}
+
+impl Plan {
+    /// Two nodes in sync, the first of which serves, and busy clients.
+    fn new(seed: u64, witness: bool) -> Self {
+        let mut rng = Rng::new(seed ^ 0xa77a);
+        let mut options = Options::from_seed(seed);
+        options.witness = witness;
+        options.isolation = Isolation::Wait;
+        options.after_power_loss = None;
+        options.operator = false;
+        options.delay = (50, 1000);
+        options.clients = 4;
+        options.think = 20 * MS;
+        options.calm = 30 * SECOND;
+        let at = 6 * SECOND + rng.below(2 * SECOND);
+        options.faults = (3 * SECOND, at + 12 * SECOND);
+        Self {
+            rng,
+            seed,
+            options,
+            faults: Vec::new(),
+            at,
+        }
+    }
+
+    /// A fault so long after the beginning, in milliseconds, at least and at most.
+    fn at(&mut self, least: Time, most: Time, fault: Fault) -> &mut Self {
+        let after = least + self.rng.below(most - least + 1);
+        self.faults.push((self.at + after * MS, fault));
+        self
+    }
+
+    fn between(&mut self, least: Time, most: Time) -> Time {
+        (least + self.rng.below(most - least + 1)) * MS
+    }
+
+    /// The manager of that node wants to serve, all the time.
+    fn insists(&mut self, n: usize, from: Time, to: Time) -> &mut Self {
+        for moment in (from..to).step_by(100) {
+            self.at(moment, moment + 90, Fault::Word(n, PRIM));
+        }
+        self
+    }
+
+    /// No message between the nodes.
+    fn parted(&mut self, least: Time, most: Time, length: Time) -> &mut Self {
+        let after = least + self.rng.below(most - least + 1);
+        for n in 0..2 {
+            self.at(after, after, Fault::Silence(n, length));
+        }
+        self
+    }
+
+    fn case(&mut self) -> Case {
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.sort_by_key(|(at, _)| *at);
+        Case {
+            seed: self.seed,
+            options: self.options.clone(),
+            schedule: Schedule(faults),
+        }
+    }
+}
+
+/// One has lost its page cache, the other only its daemon: they meet as equals in the set.
+pub fn one_lost_one_crashed(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, false);
+    let short = plan.between(50, 300);
+    plan.at(0, 0, Fault::Cut(0, short));
+    plan.at(0, 30, Fault::Crash(1)).case()
+}
+
+/// The witness answers slowly, and the nodes meet again while one of them waits for it.
+pub fn meets_while_asking(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.options.witness_delay = (50 * MS, 1200 * MS);
+    let length = plan.between(1900, 3800);
+    plan.parted(0, 0, length);
+    plan.at(0, 0, Fault::SlowDisk(0, 30, 6 * SECOND));
+    plan.at(0, 0, Fault::SlowDisk(1, 30, 6 * SECOND));
+    plan.insists(1, 1500, 3500).case()
+}
+
+/// The witness grants the follower, whose power then fails before it has begun.
+pub fn granted_and_cut(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.parted(0, 0, 6 * SECOND);
+    plan.at(0, 0, Fault::Blind(0, 3500 * MS));
+    let asleep = plan.between(3000, 4000);
+    plan.at(0, 0, Fault::Pause(0, asleep));
+    plan.at(1900, 1900, Fault::SlowDisk(1, 60, 4 * SECOND));
+    plan.at(2100, 4000, Fault::Cut(1, 500 * MS));
+    plan.insists(1, 2000, 4000).case()
+}
+
+/// The old server of a swap has its new record, the other never hears of it and goes on.
+pub fn half_a_swap(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.at(0, 0, Fault::Word(0, Word::Swap));
+    plan.parted(1, 60, 7 * SECOND);
+    plan.insists(1, 2000, 4000);
+    plan.at(6000, 6900, Fault::Cut(1, 400 * MS)).case()
+}
+
+/// A stop whose last word is not answered; both are apart when the node that left starts again.
+pub fn leaves_unheard(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, false);
+    plan.at(0, 0, Fault::Word(0, Word::Stop));
+    plan.at(0, 0, Fault::SlowDisk(1, 20, 3 * SECOND));
+    plan.at(20, 600, Fault::Silence(1, 9 * SECOND));
+    plan.at(1500, 1500, Fault::Silence(0, 8 * SECOND)).case()
+}
+
+/// A swap and nothing else.
+pub fn swaps(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, false);
+    plan.at(0, 100, Fault::Word(0, Word::Swap));
+    plan.at(2000, 3000, Fault::Word(1, Word::Swap)).case()
+}
+
+/// The source dies while it brings up the other, which may serve alone as far as policy goes.
+pub fn source_dies_in_a_resync(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, false);
+    plan.options.isolation = Isolation::Alone;
+    plan.at(0, 0, Fault::Crash(1));
+    plan.at(500, 6000, Fault::Cut(0, 6 * SECOND));
+    plan.insists(1, 1000, 9000).case()
+}
+
+/// The source writes its record of a growth slowly, and dies meanwhile.
+pub fn source_dies_in_a_growth(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.at(0, 0, Fault::Crash(1));
+    plan.at(300, 300, Fault::SlowDisk(0, 50, 8 * SECOND));
+    let after = plan.between(600, 7000) / MS;
+    plan.at(after, after, Fault::Crash(0));
+    plan.parted(after, after, 6 * SECOND);
+    plan.insists(0, after, after + 4000);
+    plan.insists(1, after, after + 4000).case()
+}
+
+/// Power fails soon after a growth, and only what was synced is owed.
+pub fn cut_after_growth(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.options.after_power_loss = Some(Duration::from_secs(1));
+    plan.at(0, 0, Fault::Crash(1));
+    let after = plan.between(300, 6500) / MS;
+    plan.at(after, after, Fault::Cut(0, 9 * SECOND));
+    plan.at(after, after + 5, Fault::Cut(1, 200 * MS));
+    plan.insists(1, after + 500, after + 5000).case()
+}
+
+/// The server loses its power soon after a growth; the other goes on.
+pub fn server_cut_after_growth(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.at(0, 0, Fault::Crash(1));
+    plan.at(300, 6500, Fault::Cut(0, 4 * SECOND));
+    plan.insists(1, 2000, 9000).case()
+}
+
+/// What the follower promises arrives late, then it hears nothing more.
+pub fn late_grants(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.options.witness_delay = (200, 2000);
+    let most = plan.between(1200, 1800);
+    plan.at(0, 0, Fault::Lag(1, most, 9 * SECOND));
+    plan.at(2000, 3000, Fault::Silence(0, 7 * SECOND));
+    plan.insists(1, 3500, 6500).case()
+}
+
+/// The follower cannot apply an operation, is told stale, and then they part; the witness has not
+/// heard of it.
+pub fn told_then_parted(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.at(0, 0, Fault::Blind(0, 9 * SECOND));
+    plan.at(100, 100, Fault::Full(1, 300 * MS));
+    plan.parted(102, 250, 8 * SECOND);
+    plan.insists(1, 500, 5000).case()
+}
+
+/// The same while the follower is being stopped.
+pub fn told_while_leaving(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, false);
+    plan.at(0, 100, Fault::Word(1, Word::Stop));
+    plan.at(0, 0, Fault::SlowDisk(1, 20, 3 * SECOND));
+    plan.at(0, 120, Fault::Full(1, 400 * MS)).case()
+}
+
+/// Parted for good, with a witness.
+pub fn parted(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.parted(0, 0, 7 * SECOND);
+    plan.insists(1, 1500, 6000).case()
+}
+
+/// The serving node dies between asking the witness and its record.
+pub fn dies_asking(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.parted(0, 0, 5 * SECOND);
+    plan.at(500, 500, Fault::SlowDisk(0, 40, 4 * SECOND));
+    plan.at(1900, 3200, Fault::Crash(0)).case()
+}
+
+/// The question of a promotion arrives at the witness long after the two have met again.
+pub fn question_comes_late(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.options.witness_delay = (10 * MS, 3 * SECOND);
+    for round in 0..3 {
+        let length = plan.between(2000, 2800);
+        plan.parted(round * 3500, round * 3500 + 400, length);
+    }
+    plan.insists(0, 1500, 9000);
+    plan.insists(1, 1500, 9000).case()
+}
+
+/// Sets that shrink and grow, and a change of server, while the witness is asked now and then.
+pub fn many_epochs(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    for round in 0..3 {
+        plan.at(round * 2500, round * 2500 + 300, Fault::Crash(1));
+    }
+    plan.at(8000, 9000, Fault::Cut(0, 3 * SECOND));
+    plan.options.faults.1 += 4 * SECOND;
+    plan.insists(1, 9000, 14_000).case()
+}
+
+/// Checkpoints all the time over a slow network, and a power cut.
+pub fn checkpoints(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    let slow = plan.between(5, 80);
+    plan.at(0, 0, Fault::Delay(slow, 9 * SECOND));
+    let n = plan.rng.index(2);
+    let factor = 1 + plan.rng.below(30);
+    plan.at(0, 0, Fault::SlowDisk(n, factor, 9 * SECOND));
+    for round in 0..3 {
+        let n = plan.rng.index(2);
+        let cut = Fault::Cut(n, 400 * MS);
+        plan.at(round * 3000, round * 3000 + 2500, cut);
+    }
+    plan.case()
+}
+
+/// Resyncs that do not come to their end: the target dies, in either way, again and again.
+pub fn resync_after_resync(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    for round in 0..6 {
+        let fault = if plan.rng.chance(60) {
+            Fault::Cut(1, 200 * MS)
+        } else {
+            Fault::Crash(1)
+        };
+        plan.at(round * 1500, round * 1500 + 1400, fault);
+    }
+    plan.case()
+}
+
+/// Each served for a while and died, so both have marks; then they meet.
+pub fn both_have_marks(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.at(0, 0, Fault::Cut(0, 4 * SECOND));
+    plan.insists(1, 2000, 3500);
+    plan.at(6000, 9000, Fault::Cut(1, 500 * MS)).case()
+}
+
+/// The operator makes the second node serve although the first does.
+pub fn forced_apart(seed: u64) -> Case {
+    let mut plan = Plan::new(seed, true);
+    plan.options.operator = true;
+    plan.parted(0, 0, 7 * SECOND);
+    plan.at(0, 0, Fault::Crash(1));
+    plan.at(3000, 5000, Fault::Word(1, Word::Prim { force: true }));
+    plan.case()
+}
+
+/// By name, for the table of the rules.
+pub type Attack = fn(u64) -> Case;
+
+pub const ALL: &[(&str, Attack)] = &[
+    ("random", Case::random),
+    ("one_lost_one_crashed", one_lost_one_crashed),
+    ("meets_while_asking", meets_while_asking),
+    ("granted_and_cut", granted_and_cut),
+    ("half_a_swap", half_a_swap),
+    ("leaves_unheard", leaves_unheard),
+    ("swaps", swaps),
+    ("source_dies_in_a_resync", source_dies_in_a_resync),
+    ("source_dies_in_a_growth", source_dies_in_a_growth),
+    ("cut_after_growth", cut_after_growth),
+    ("server_cut_after_growth", server_cut_after_growth),
+    ("late_grants", late_grants),
+    ("told_then_parted", told_then_parted),
+    ("told_while_leaving", told_while_leaving),
+    ("parted", parted),
+    ("dies_asking", dies_asking),
+    ("question_comes_late", question_comes_late),
+    ("many_epochs", many_epochs),
+    ("checkpoints", checkpoints),
+    ("resync_after_resync", resync_after_resync),
+    ("both_have_marks", both_have_marks),
+    ("forced_apart", forced_apart),
+];
+
+/// The attack of that name.
+pub fn attack(name: &str) -> Option<Attack> {
+    let found = ALL.iter().find(|(given, _)| *given == name);
+    found.map(|(_, attack)| *attack)
+}
