@@ -31,6 +31,8 @@ pub enum Fault {
     WitnessUp,
     WitnessRestored,
     WitnessLoss(u64, Time),
+    /// Its answers to this node take longer, at most so long.
+    WitnessLag(usize, Time, Time),
     Full(usize, Time),
     SyncFails(usize, Time),
     RecordFails(usize, Time),
@@ -180,6 +182,10 @@ impl World {
                 self.third.loss = percent;
                 self.push(now + time, Event::Fault(Fault::NetWell));
             }
+            Fault::WitnessLag(n, most, time) => {
+                self.third.lag[n] = most;
+                self.push(now + time, Event::Fault(Fault::NetWell));
+            }
             Fault::Full(n, time) => {
                 self.nodes[n].ills.is_full = true;
                 self.push(now + time, Event::Fault(Fault::Well(n)));
@@ -212,6 +218,7 @@ impl World {
             lane.delay = delay;
         }
         self.third.loss = 0;
+        self.third.lag = [0; 2];
     }
 
     /// Both ends lose the connection; each hears of it by itself.

@@ -81,7 +81,7 @@ impl World {
         let Some(daemon) = self.nodes[n].daemon.as_mut() else {
             return;
         };
-        if fresh && n == 1 && matches!(word, Word::Prim { .. }) {
+        if fresh && n == 1 && matches!(word, Word::Prim { .. }) && !self.options.by_hand {
             return;
         }
         let token = daemon.next_token;
@@ -234,7 +234,8 @@ impl World {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         tree.cut(&mut node.rng);
         drop(tree);
-        self.checks.acked.cut(n);
+        let alone = self.nodes[n].record.read().set_size() == 1;
+        self.checks.acked.cut(n, alone);
         self.look_at_marks("power was lost");
     }
 

@@ -60,6 +60,11 @@ pub struct Options {
     pub limits: dirty::Limits,
     /// An operator gives orders of his own now and then.
     pub operator: bool,
+    /// Orders to serve are an operator's word.
+    pub by_hand: bool,
+    /// Not a rule of the product but what the network promises it: what is sent in a session
+    /// arrives in order. Requests to flush overtake operations.
+    pub overtakes: bool,
 }
 
 impl Options {
@@ -103,6 +108,8 @@ impl Options {
             pace: [0, rng.below(2)],
             limits,
             operator: rng.chance(20),
+            by_hand: false,
+            overtakes: false,
         }
     }
 
@@ -121,7 +128,7 @@ impl Options {
             witness: self.witness,
             isolation: self.isolation,
             after_power_loss: self.after_power_loss,
-            by_hand: false,
+            by_hand: self.by_hand,
             rules: self.rules.member,
         }
     }

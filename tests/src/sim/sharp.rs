@@ -1,9 +1,12 @@
 //! The rules that can be switched off, by name, and the search for a run that shows that one is
 //! needed. `tests/tests/sharpness.rs` does it for each of them.
 
+use super::attacks::attack;
+use super::check::Violation;
 use super::faults::Schedule;
 use super::options::{Options, Rules};
-use super::run::{Outcome, run_with};
+use super::run::run_with;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tandem_repl::logic::dirty::Rules as DirtyRules;
 use tandem_repl::logic::resync::Rules as ResyncRules;
@@ -76,48 +79,60 @@ impl Switch {
         (self.off)(rules);
     }
 
-    /// A seed with this rule off, and as it is. Only a pair of which the second is clean proves
-    /// something.
-    pub fn run(&self, case: &Case) -> [Outcome; 2] {
-        [true, false].map(|off| {
-            let mut options = case.options.clone();
-            if off {
-                self.off(&mut options.rules);
-            }
-            run_with(case.seed, options, case.schedule.clone(), false)
-        })
-    }
-
-    /// Tries seeds until one fails without the rule, and only without it.
-    pub fn hunt(&self, case: impl Fn(u64) -> Case, first: u64, limit: Duration) -> Bag {
-        let begun = Instant::now();
-        let mut bag = Bag::default();
-        for seed in first.. {
-            if begun.elapsed() > limit {
-                break;
-            }
-            bag.runs += 1;
-            let case = case(seed);
-            let mut options = case.options.clone();
-            self.off(&mut options.rules);
-            let without = run_with(seed, options, case.schedule.clone(), false);
-            if without.violation.is_some() {
-                let with = run_with(seed, case.options, case.schedule, false);
-                if with.violation.is_none() {
-                    bag.found = Some(without);
-                    break;
-                }
-            }
-        }
-        bag
+    /// What an oracle says of a case without this rule, if it says nothing with it.
+    pub fn judge(&self, case: &Case) -> Option<Violation> {
+        let mut options = case.options.clone();
+        self.off(&mut options.rules);
+        let without = run_with(case.seed, options, case.schedule.clone(), false);
+        without.violation.as_ref()?;
+        let with = run_with(
+            case.seed,
+            case.options.clone(),
+            case.schedule.clone(),
+            false,
+        );
+        without.violation.filter(|_| with.violation.is_none())
     }
 }
 
-/// What a search found.
-#[derive(Default)]
-pub struct Bag {
-    pub runs: u64,
-    pub found: Option<Outcome>,
+/// How a rule is shown to be needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    pub rule: &'static str,
+    /// Of `attacks`.
+    pub attack: &'static str,
+    /// A seed of the attack that did it when it was kept.
+    pub seed: u64,
+    /// Which oracles count: those of the promise that the rule keeps.
+    pub oracles: &'static [&'static str],
+}
+
+/// Finds a seed that fails without the rule by an oracle that counts, and is clean with it: the
+/// kept one, else others until the time is over.
+///
+/// # Errors
+/// None was found; the text says what was tried.
+pub fn prove(proof: &Proof, limit: Duration) -> Result<u64, String> {
+    let switch = switch(proof.rule).ok_or("no such rule")?;
+    let attack = attack(proof.attack).ok_or("no such attack")?;
+    let begun = Instant::now();
+    let mut runs = 0;
+    let mut others = BTreeSet::new();
+    for seed in std::iter::once(proof.seed).chain(1..) {
+        if runs > 0 && begun.elapsed() > limit {
+            break;
+        }
+        runs += 1;
+        match switch.judge(&attack(seed)) {
+            Some(found) if proof.oracles.contains(&found.oracle) => return Ok(seed),
+            Some(found) => drop(others.insert(found.oracle)),
+            None => {}
+        }
+    }
+    Err(format!(
+        "{runs} seeds of {}, other findings: {others:?}",
+        proof.attack
+    ))
 }
 
 /// A run that is to be made with and without a rule.

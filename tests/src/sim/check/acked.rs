@@ -123,12 +123,14 @@ impl Acked {
         }
     }
 
-    pub fn cut(&mut self, n: usize) {
+    /// Power is lost; `alone`: its record says that the set is this node, so what the peer holds is
+    /// not the volume any more.
+    pub fn cut(&mut self, n: usize, alone: bool) {
         let other = &self.histories[1 - n];
         let (other_cut, other_holds) = (other.was_cut, other.is_current && !other.was_cut);
         let own = &mut self.histories[n];
         own.was_cut = true;
-        own.was_only |= !other_holds || own.has_told;
+        own.was_only |= alone || !other_holds || own.has_told;
         if other_cut {
             self.histories[1 - n].was_only = true;
         }
