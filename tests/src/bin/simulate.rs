@@ -83,7 +83,9 @@ fn named(name: &str) -> Option<Switch> {
 fn attack_named(name: &str) -> Option<Attack> {
     let found = attack(name);
     if found.is_none() {
-        attacks::ALL.iter().for_each(|(name, _)| eprintln!("{name}"));
+        attacks::ALL
+            .iter()
+            .for_each(|(name, _)| eprintln!("{name}"));
     }
     found
 }
@@ -180,6 +182,9 @@ fn replay(seed: u64, trace: bool, arguments: &Arguments) -> ExitCode {
         println!("\nwith these: {found}");
     }
     println!("\nseed {seed} fails: {violation}");
-    println!("replay it: tests/simulate --seed {seed} --trace{}", again(arguments));
+    println!(
+        "replay it: tests/simulate --seed {seed} --trace{}",
+        again(arguments)
+    );
     ExitCode::FAILURE
 }

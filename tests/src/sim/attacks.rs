@@ -188,6 +188,20 @@ pub fn cut_after_growth(seed: u64) -> Case {
     plan.insists(1, after + 500, after + 5000).case()
 }
 
+/// The same, and the resync that came before did not flush at its end.
+pub fn grown_without_last_flush(seed: u64) -> Case {
+    let mut case = cut_after_growth(seed);
+    case.options.rules.resync.last_flush = false;
+    case
+}
+
+/// The same, and the target does not flush at growth.
+pub fn grown_without_second_flush(seed: u64) -> Case {
+    let mut case = cut_after_growth(seed);
+    case.options.rules.member.growth_second_flush = false;
+    case
+}
+
 /// The server loses its power soon after a growth; the other goes on.
 pub fn server_cut_after_growth(seed: u64) -> Case {
     let mut plan = Plan::new(seed, true);
@@ -316,7 +330,11 @@ pub fn forced_apart(seed: u64) -> Case {
     plan.parted(0, 0, 5000);
     plan.at(2800, 2800, Fault::Blind(0, 6500 * MS));
     plan.at(3000, 3500, Fault::Word(1, Word::Prim { force: true }));
-    plan.at(6000, 6300, Fault::Word(1, Word::Resync { everything: false }));
+    plan.at(
+        6000,
+        6300,
+        Fault::Word(1, Word::Resync { everything: false }),
+    );
     plan.parted(9500, 9800, 2700).case()
 }
 
@@ -413,6 +431,8 @@ pub const ALL: &[(&str, Attack)] = &[
     ("source_dies_in_a_resync", source_dies_in_a_resync),
     ("source_dies_in_a_growth", source_dies_in_a_growth),
     ("cut_after_growth", cut_after_growth),
+    ("grown_without_last_flush", grown_without_last_flush),
+    ("grown_without_second_flush", grown_without_second_flush),
     ("server_cut_after_growth", server_cut_after_growth),
     ("late_grants", late_grants),
     ("told_then_parted", told_then_parted),
