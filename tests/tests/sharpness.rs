@@ -108,7 +108,7 @@ proofs! {
 const BELT_AND_BRACES: &[(&str, &str)] = &[
     (
         "member.growth_second_flush",
-        "the resync itself flushes after its last pass (resync.last_flush), while writes stand still",
+        "the resync flushes after its last pass (resync.last_flush), while writes stand still",
     ),
     (
         "resync.last_flush",
@@ -121,7 +121,7 @@ const BELT_AND_BRACES: &[(&str, &str)] = &[
     ),
     (
         "resync.sweep_last",
-        "what is nowhere on the target is made anew with all its content; early sweeping costs bytes",
+        "what is nowhere on the target is made anew with its content; sweeping early costs bytes",
     ),
 ];
 

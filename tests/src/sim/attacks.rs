@@ -1,99 +1,19 @@
 //! Faults arranged so that they strike where one rule stands. Times vary with the seed, so that
 //! some seed hits the moment in which the rule matters, also after the code has changed.
 
+mod plan;
+
 use super::Time;
-use super::faults::{Fault, Schedule};
+use super::faults::Fault;
 use super::manager::Word;
-use super::options::Options;
 use super::sharp::Case;
-use crate::rng::Rng;
+use plan::Plan;
 use std::time::Duration;
 use tandem_repl::logic::member::Isolation;
 
 const MS: Time = 1000;
 const SECOND: Time = 1000 * MS;
 const PRIM: Word = Word::Prim { force: false };
-
-/// Faults of one run, drawn as it goes.
-struct Plan {
-    rng: Rng,
-    seed: u64,
-    options: Options,
-    faults: Vec<(Time, Fault)>,
-    /// When the attack begins.
-    at: Time,
-}
-
-impl Plan {
-    /// Two nodes in sync, the first of which serves, and busy clients.
-    fn new(seed: u64, witness: bool) -> Self {
-        let mut rng = Rng::new(seed ^ 0xa77a);
-        let mut options = Options::from_seed(seed);
-        options.witness = witness;
-        options.isolation = Isolation::Wait;
-        options.after_power_loss = None;
-        options.operator = false;
-        options.delay = (50, 1000);
-        options.clients = 4;
-        options.think = 20 * MS;
-        options.calm = 30 * SECOND;
-        let at = 6 * SECOND + rng.below(2 * SECOND);
-        options.faults = (3 * SECOND, at + 12 * SECOND);
-        Self {
-            rng,
-            seed,
-            options,
-            faults: Vec::new(),
-            at,
-        }
-    }
-
-    /// A fault so long after the beginning, in milliseconds, at least and at most.
-    fn at(&mut self, least: Time, most: Time, fault: Fault) -> &mut Self {
-        let after = least + self.rng.below(most - least + 1);
-        self.faults.push((self.at + after * MS, fault));
-        self
-    }
-
-    fn between(&mut self, least: Time, most: Time) -> Time {
-        (least + self.rng.below(most - least + 1)) * MS
-    }
-
-    /// The manager of that node wants to serve, all the time.
-    fn insists(&mut self, n: usize, from: Time, to: Time) -> &mut Self {
-        for moment in (from..to).step_by(100) {
-            self.at(moment, moment + 90, Fault::Word(n, PRIM));
-        }
-        self
-    }
-
-    /// No message between the nodes.
-    fn parted(&mut self, least: Time, most: Time, length: Time) -> &mut Self {
-        let after = least + self.rng.below(most - least + 1);
-        for n in 0..2 {
-            self.at(after, after, Fault::Silence(n, length * MS));
-        }
-        self
-    }
-
-    /// Marks are made and dropped as often as can be.
-    fn busy_marks(&mut self) {
-        self.options.limits.hot = 1 << 17;
-        self.options.limits.warm = 0;
-        self.options.clients = 3;
-        self.options.think = 250 * MS;
-    }
-
-    fn case(&mut self) -> Case {
-        let mut faults = std::mem::take(&mut self.faults);
-        faults.sort_by_key(|(at, _)| *at);
-        Case {
-            seed: self.seed,
-            options: self.options.clone(),
-            schedule: Schedule(faults),
-        }
-    }
-}
 
 /// One has lost its page cache, the other only its daemon: they meet as equals in the set.
 pub fn one_lost_one_crashed(seed: u64) -> Case {
