@@ -4,18 +4,21 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tandem_tests::sim::faults::Schedule;
-use tandem_tests::sim::options::Options;
-use tandem_tests::sim::run::{run, run_with, shrink};
+use tandem_tests::sim::attacks::{self, Attack, attack};
+use tandem_tests::sim::run::{run_with, shrink};
+use tandem_tests::sim::sharp::{Case, Switch, switch, switches};
 
 const USAGE: &str =
     "simulate --seeds N | --hours N | --seconds N | --seed S [--trace] [--from S] [--all]
+         [--without RULE] [--attack NAME]
 
 --seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
 --hours N   so long, as --seconds N
 --seed S    one seed, with the faults that are enough to make it fail
 --trace     with everything that happened
---all       go on after a finding: each, and how many of each kind";
+--all       go on after a finding: each, and how many of each kind
+--without R with a rule switched off; `--without all` lists them
+--attack A  seeds of a scenario against some rule; `--attack all` lists them";
 
 struct Arguments {
     seed: Option<u64>,
@@ -24,6 +27,8 @@ struct Arguments {
     from: u64,
     trace: bool,
     all: bool,
+    without: Option<Switch>,
+    attack: Attack,
 }
 
 fn parse() -> Option<Arguments> {
@@ -34,6 +39,8 @@ fn parse() -> Option<Arguments> {
         from: tandem_tests::rng::seed("simulate"),
         trace: false,
         all: false,
+        without: None,
+        attack: Case::random,
     };
     let mut chosen = false;
     let mut words = std::env::args().skip(1);
@@ -47,6 +54,8 @@ fn parse() -> Option<Arguments> {
             "--from" => found.from = number()?,
             "--all" => found.all = true,
             "--trace" => found.trace = true,
+            "--attack" => found.attack = attack_named(&words.next()?)?,
+            "--without" => found.without = Some(named(&words.next()?)?),
             _ => return None,
         }
         chosen |= matches!(
@@ -63,9 +72,27 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     match arguments.seed {
-        Some(seed) => replay(seed, arguments.trace),
+        Some(seed) => replay(seed, arguments.trace, &arguments),
         None => hunt(&arguments),
     }
+}
+
+fn named(name: &str) -> Option<Switch> {
+    let found = switch(name);
+    if found.is_none() {
+        switches().iter().for_each(|s| eprintln!("{}", s.name));
+    }
+    found
+}
+
+fn attack_named(name: &str) -> Option<Attack> {
+    let found = attack(name);
+    if found.is_none() {
+        attacks::ALL
+            .iter()
+            .for_each(|(name, _)| eprintln!("{name}"));
+    }
+    found
 }
 
 fn hunt(arguments: &Arguments) -> ExitCode {
@@ -75,7 +102,8 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     let mut kinds = BTreeMap::new();
     while runs < arguments.seeds && begun.elapsed() < arguments.limit {
         let seed = arguments.from.wrapping_add(runs);
-        let outcome = run(seed, false);
+        let case = case(seed, arguments);
+        let outcome = run_with(seed, case.options, case.schedule, false);
         runs += 1;
         events += outcome.stats.events;
         totals.0 += outcome.stats.acknowledged;
@@ -89,7 +117,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
             }
             Some(_) => {
                 println!("{runs} seeds, then:");
-                return replay(seed, true);
+                return replay(seed, true, arguments);
             }
             None => {}
         }
@@ -115,14 +143,34 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     }
 }
 
+fn case(seed: u64, arguments: &Arguments) -> Case {
+    let mut case = (arguments.attack)(seed);
+    if let Some(switch) = arguments.without {
+        switch.off(&mut case.options.rules);
+    }
+    case
+}
+
+/// The rest of the command line that makes the same runs.
+fn again(arguments: &Arguments) -> String {
+    let off = arguments.without.map(|s| format!(" --without {}", s.name));
+    let all = attacks::ALL.iter();
+    let name = all
+        .filter(|(_, attack)| std::ptr::fn_addr_eq(*attack, arguments.attack))
+        .map(|(name, _)| format!(" --attack {name}"));
+    off.into_iter().chain(name).collect()
+}
+
 /// Shows a seed: what is found, with the fewest faults, and the trace.
-fn replay(seed: u64, trace: bool) -> ExitCode {
-    let options = Options::from_seed(seed);
-    let schedule = Schedule::draw(seed, &options);
+fn replay(seed: u64, trace: bool, arguments: &Arguments) -> ExitCode {
+    let Case {
+        options, schedule, ..
+    } = case(seed, arguments);
     let first = run_with(seed, options.clone(), schedule.clone(), false);
     let Some(violation) = &first.violation else {
         if trace {
-            run(seed, true).trace.iter().for_each(|l| println!("{l}"));
+            let outcome = run_with(seed, options, schedule, true);
+            outcome.trace.iter().for_each(|l| println!("{l}"));
         }
         println!("seed {seed}: nothing found, {:?}", first.stats);
         return ExitCode::SUCCESS;
@@ -139,6 +187,10 @@ fn replay(seed: u64, trace: bool) -> ExitCode {
     if let Some(found) = &last.violation {
         println!("\nwith these: {found}");
     }
-    println!("\nseed {seed} fails: {violation}\nreplay it: tests/simulate --seed {seed} --trace");
+    println!("\nseed {seed} fails: {violation}");
+    println!(
+        "replay it: tests/simulate --seed {seed} --trace{}",
+        again(arguments)
+    );
     ExitCode::FAILURE
 }

@@ -164,7 +164,12 @@ impl World {
             self.trace(|| format!("{} > {text}", NAMES[n]));
         }
         match output {
-            Output::Send(control) => self.send(n, Msg::Control(Box::new(control))),
+            Output::Send(control) => {
+                if matches!(control, Control::ToldStale { .. }) {
+                    self.checks.acked.told(n);
+                }
+                self.send(n, Msg::Control(Box::new(control)));
+            }
             Output::CloseSession(why) => self.close(n, &why),
             Output::Persist(record) => {
                 let node = &mut self.nodes[n];

@@ -22,6 +22,8 @@ pub enum Fault {
     Hear(usize),
     Loss(u64, Time),
     Delay(Time, Time),
+    /// What this node sends takes longer, at most so long.
+    Lag(usize, Time, Time),
     /// The node does not reach the witness.
     Blind(usize, Time),
     Sight(usize),
@@ -29,6 +31,8 @@ pub enum Fault {
     WitnessUp,
     WitnessRestored,
     WitnessLoss(u64, Time),
+    /// Its answers to this node take longer, at most so long.
+    WitnessLag(usize, Time, Time),
     Full(usize, Time),
     SyncFails(usize, Time),
     RecordFails(usize, Time),
@@ -142,6 +146,10 @@ impl World {
                 self.lanes.iter_mut().for_each(|l| l.delay.1 = most);
                 self.push(now + time, Event::Fault(Fault::NetWell));
             }
+            Fault::Lag(n, most, time) => {
+                self.lanes[n].delay.1 = most;
+                self.push(now + time, Event::Fault(Fault::NetWell));
+            }
             Fault::NetWell => self.net_well(),
             Fault::Reset => self.reset_link(),
             Fault::Word(n, word) => {
@@ -172,6 +180,10 @@ impl World {
             }
             Fault::WitnessLoss(percent, time) => {
                 self.third.loss = percent;
+                self.push(now + time, Event::Fault(Fault::NetWell));
+            }
+            Fault::WitnessLag(n, most, time) => {
+                self.third.lag[n] = most;
                 self.push(now + time, Event::Fault(Fault::NetWell));
             }
             Fault::Full(n, time) => {
@@ -206,6 +218,7 @@ impl World {
             lane.delay = delay;
         }
         self.third.loss = 0;
+        self.third.lag = [0; 2];
     }
 
     /// Both ends lose the connection; each hears of it by itself.

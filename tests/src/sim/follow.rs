@@ -9,14 +9,18 @@ use super::tree::{EIO, ENOSPC};
 use super::world::{Event, Local, World};
 use super::{Msg, Time};
 use tandem_repl::ids::OpSeq;
+use tandem_repl::wire::Control;
 
 impl World {
     /// Puts a message on the node's connection; without one it is gone.
     pub fn send(&mut self, n: usize, message: Msg) {
         let conn = self.nodes[n].daemon.as_ref().and_then(|d| d.end.conn);
-        if let Some(conn) = conn {
-            self.post(n, Packet::Data(conn, message));
+        let Some(conn) = conn else { return };
+        if self.options.overtakes && is_flush(&message) {
+            let packet = Packet::Data(conn, message);
+            return self.push(self.now + 50, Event::Packet { to: 1 - n, packet });
         }
+        self.post(n, Packet::Data(conn, message));
     }
 
     /// Puts a packet on the wire.
@@ -75,7 +79,13 @@ impl World {
                     if let Some(session) = session
                         && let Some(daemon) = self.nodes[n].daemon.as_mut()
                     {
-                        daemon.incoming.push_back(Incoming { session, message });
+                        let first = self.options.overtakes && is_flush(&message);
+                        let incoming = Incoming { session, message };
+                        if first {
+                            daemon.incoming.push_front(incoming);
+                        } else {
+                            daemon.incoming.push_back(incoming);
+                        }
                         self.work(n);
                     }
                 }
@@ -223,4 +233,8 @@ impl World {
         }
         self.send_in(n, session, Msg::Ack(seq, errno));
     }
+}
+
+fn is_flush(message: &Msg) -> bool {
+    matches!(message, Msg::Control(control) if matches!(**control, Control::CheckpointFlush(_)))
 }

@@ -49,6 +49,7 @@ impl World {
         };
         if self.calm && n == 1 && (apart(0) || apart(1)) {
             // Somebody has to choose; here the operator gives up what the second node has.
+            self.judge_choice();
             self.checks.promote.forget();
             return self.order(n, Word::Resync { everything: false });
         }
@@ -80,7 +81,7 @@ impl World {
         let Some(daemon) = self.nodes[n].daemon.as_mut() else {
             return;
         };
-        if fresh && n == 1 && matches!(word, Word::Prim { .. }) {
+        if fresh && n == 1 && matches!(word, Word::Prim { .. }) && !self.options.by_hand {
             return;
         }
         let token = daemon.next_token;
@@ -93,8 +94,10 @@ impl World {
             Word::Swap => Input::Swap { token },
             Word::Resync { everything } => Input::Resync { token, everything },
         };
-        if word == (Word::Prim { force: true }) {
-            self.checks.forced(n);
+        match word {
+            Word::Prim { force: true } => self.checks.forced(n),
+            Word::Resync { .. } => self.checks.acked.given_up(n),
+            _ => {}
         }
         self.tell(n, input);
     }
@@ -231,7 +234,8 @@ impl World {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         tree.cut(&mut node.rng);
         drop(tree);
-        self.checks.acked.cut(n);
+        let alone = self.nodes[n].record.read().set_size() == 1;
+        self.checks.acked.cut(n, alone);
         self.look_at_marks("power was lost");
     }
 

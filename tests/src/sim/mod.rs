@@ -13,6 +13,7 @@
 //! A rule of the product can be switched off ([`options::Rules`]); then the oracles must find
 //! something, which `tests/tests/sharpness.rs` shows for each.
 
+pub mod attacks;
 pub mod change;
 pub mod check;
 pub mod client;
@@ -30,6 +31,7 @@ pub mod resync;
 pub mod resync_trees;
 pub mod run;
 pub mod serve;
+pub mod sharp;
 pub mod tree;
 pub mod witness;
 pub mod world;

@@ -44,6 +44,8 @@ pub struct Options {
     pub lease: Duration,
     /// Microseconds on the wire, at least and at most.
     pub delay: (Time, Time),
+    /// The same to the witness and back.
+    pub witness_delay: (Time, Time),
     pub clients: usize,
     /// Pause of a client between two changes, at most.
     pub think: Time,
@@ -58,6 +60,11 @@ pub struct Options {
     pub limits: dirty::Limits,
     /// An operator gives orders of his own now and then.
     pub operator: bool,
+    /// Orders to serve are an operator's word.
+    pub by_hand: bool,
+    /// Not a rule of the product but what the network promises it: what is sent in a session
+    /// arrives in order. Requests to flush overtake operations.
+    pub overtakes: bool,
 }
 
 impl Options {
@@ -92,6 +99,7 @@ impl Options {
             stall_limit: Duration::from_secs(3),
             lease: Duration::from_millis(2000),
             delay: if slow { (2000, 40_000) } else { (50, 1000) },
+            witness_delay: (200, 20_000),
             clients: 1 + rng.index(4),
             think: *rng.pick(&[40_000, 200_000, 600_000]),
             faults: (3_000_000, end),
@@ -100,6 +108,8 @@ impl Options {
             pace: [0, rng.below(2)],
             limits,
             operator: rng.chance(20),
+            by_hand: false,
+            overtakes: false,
         }
     }
 
@@ -118,7 +128,7 @@ impl Options {
             witness: self.witness,
             isolation: self.isolation,
             after_power_loss: self.after_power_loss,
-            by_hand: false,
+            by_hand: self.by_hand,
             rules: self.rules.member,
         }
     }

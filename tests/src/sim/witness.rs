@@ -20,6 +20,8 @@ pub struct Third {
     pub reach: [bool; 2],
     pub loss: u64,
     pub delay: (Time, Time),
+    /// What its answers to each node may take longer.
+    pub lag: [Time; 2],
     /// What is on the way to it.
     questions: BTreeMap<(usize, u64, u64), Question>,
 }
@@ -31,7 +33,8 @@ impl Third {
             register: Register::with_rules(options.rules.member),
             reach: [true; 2],
             loss: 0,
-            delay: (200, 20_000),
+            delay: options.witness_delay,
+            lag: [0; 2],
             questions: BTreeMap::new(),
         }
     }
@@ -109,7 +112,10 @@ impl World {
             Question::Tell(record, force) => self.third.register.tell(record, *force),
         };
         self.trace(|| format!("witness answers {} {round}: {answer:?}", NAMES[n]));
-        if let Some(at) = self.third_time() {
+        if let Some(mut at) = self.third_time() {
+            if self.third.lag[n] > 0 {
+                at += self.rng_net.below(self.third.lag[n]);
+            }
             let event = Event::Local {
                 node: n,
                 life,

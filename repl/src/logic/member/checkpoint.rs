@@ -41,6 +41,8 @@ enum Step {
     /// Flushed here, there.
     Flushing(bool, bool),
     Dropping,
+    /// Marks go as soon as a generation has begun: what growth must not do.
+    Careless,
 }
 
 impl Checkpoints {
@@ -52,6 +54,11 @@ impl Checkpoints {
             pressure: Pressure::default(),
             quiet_since: None,
         }
+    }
+
+    fn is_careless(&self, round: u64) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|c| c.round == round && c.step == Step::Careless)
     }
 
     fn due(&self, now: Instant) -> bool {
@@ -109,7 +116,17 @@ impl Member {
         {
             running.step = Step::Draining(seq);
             self.checkpoint_drained();
+        } else if self.checkpoints.is_careless(round) {
+            self.out.push(Output::DropMarks { round, warm: true });
         }
+    }
+
+    /// Growth without the rule that it drops no mark.
+    pub(super) fn drop_marks_at_once(&mut self) {
+        let round = self.next_round();
+        let step = Step::Careless;
+        self.checkpoints.running = Some(Checkpoint { round, step });
+        self.out.push(Output::BeginCheckpoint(round));
     }
 
     fn checkpoint_drained(&mut self) {

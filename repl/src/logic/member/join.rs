@@ -218,8 +218,7 @@ impl Member {
         self.ask_lease();
         self.release_held();
         if !self.config.rules.marks_after_growth {
-            let round = self.next_round();
-            self.out.push(Output::DropMarks { round, warm: true });
+            self.drop_marks_at_once();
         }
     }
 

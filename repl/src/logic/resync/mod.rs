@@ -223,6 +223,8 @@ pub struct Rules {
     pub suspect_after_power_cut: bool,
     /// Nothing is removed before the last pass.
     pub sweep_last: bool,
+    /// What was done is on the target's disk before the resync says that it has ended.
+    pub last_flush: bool,
 }
 
 impl Default for Rules {
@@ -234,6 +236,7 @@ impl Default for Rules {
             whole_when_settled: true,
             suspect_after_power_cut: true,
             sweep_last: true,
+            last_flush: true,
         }
     }
 }

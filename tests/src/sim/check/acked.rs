@@ -25,6 +25,11 @@ struct History {
     was_cut: bool,
     /// What the node holds is this history's.
     is_current: bool,
+    /// At the cut nobody else held what it had not synced, or the peer may have been told by then
+    /// that it does not count any more.
+    was_only: bool,
+    /// It told its peer that it goes on alone.
+    has_told: bool,
     /// Its disk failed to take something, and applications were told: what it holds after a power
     /// cut is nobody's promise.
     is_tainted: bool,
@@ -120,8 +125,27 @@ impl Acked {
         }
     }
 
-    pub fn cut(&mut self, n: usize) {
-        self.histories[n].was_cut = true;
+    /// Power is lost; `alone`: its record says that the set is this node, so what the peer holds is
+    /// not the volume any more.
+    pub fn cut(&mut self, n: usize, alone: bool) {
+        let other = &self.histories[1 - n];
+        let (other_cut, other_holds) = (other.was_cut, other.is_current && !other.was_cut);
+        let own = &mut self.histories[n];
+        own.was_cut = true;
+        own.was_only |= alone || !other_holds || own.has_told;
+        if other_cut {
+            self.histories[1 - n].was_only = true;
+        }
+    }
+
+    /// The node asks its peer to stand back.
+    pub fn told(&mut self, n: usize) {
+        self.histories[n].has_told = true;
+    }
+
+    /// The operator gives up what this node holds, and what only it holds.
+    pub fn given_up(&mut self, n: usize) {
+        self.histories[1 - n].was_only = true;
     }
 
     pub fn sync_failed(&mut self, n: usize) {
@@ -132,6 +156,10 @@ impl Acked {
     pub fn grown(&mut self, source: usize, target: usize) {
         self.histories[target] = self.histories[source].clone();
         self.histories[target].was_cut = false;
+        self.histories[target].was_only = false;
+        for side in [source, target] {
+            self.histories[side].has_told = false;
+        }
         self.histories[target].is_tainted = false;
         self.histories[target].is_current = true;
     }
@@ -146,6 +174,7 @@ impl Acked {
         self.has_begun = true;
         let history = &mut self.histories[n];
         history.was_cut = false;
+        history.was_only = false;
         history.is_current = true;
         if forced {
             history.regs.clear();
@@ -180,11 +209,8 @@ impl Acked {
 pub(super) fn judge(world: &World, n: usize) -> Result<(), Violation> {
     let checks = &world.checks.acked;
     let history = &checks.histories[n];
-    let record = world.nodes[n].record.read();
-    let alone = record.set_size() == 1;
-    let other_cut = checks.histories[1 - n].was_cut || !checks.histories[1 - n].is_current;
     let waited = world.options.after_power_loss.is_some();
-    let only_synced = history.was_cut && (alone || other_cut || waited);
+    let only_synced = history.was_cut && (history.was_only || waited);
     if history.was_cut && history.is_tainted {
         return Ok(());
     }

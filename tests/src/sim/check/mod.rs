@@ -146,6 +146,12 @@ impl World {
         self.violate(result);
     }
 
+    /// The operator is asked to choose between two replicas.
+    pub fn judge_choice(&mut self) {
+        let result = promote::judge_choice(self);
+        self.violate(result);
+    }
+
     /// A request of a resync was done: nothing newer may be gone.
     pub fn judge_resync(&mut self, n: usize, written: &[(Ino, u64, u64, u64)]) {
         let result = regress::judge(self, n, written);

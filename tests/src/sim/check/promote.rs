@@ -52,3 +52,12 @@ pub(super) fn judge(world: &World, n: usize) -> Result<(), Violation> {
     }
     Ok(())
 }
+
+/// Where nodes may not serve apart, nobody is ever asked to choose between their replicas.
+pub(super) fn judge_choice(world: &World) -> Result<(), Violation> {
+    if world.options.may_split() || world.checks.promote.was_forced {
+        return Ok(());
+    }
+    let text = world.state();
+    violation("I3 nothing to choose between", text)
+}

@@ -206,7 +206,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             self.last = self.feed.passed(self.report).await? == Next::Last;
         }
         // What was done is on disk before the note goes that says it may be incomplete.
-        self.ask(Request::Flush).await?;
+        if self.order.rules.last_flush {
+            self.ask(Request::Flush).await?;
+        }
         self.ask(Request::Sweep).await?;
         self.order.progress.set_phase(Phase::Done);
         Ok(self.outcome)
