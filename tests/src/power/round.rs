@@ -304,7 +304,11 @@ impl Round {
             let machine = &mut pair.machines[*node];
             machine.is_up()?;
             let found = synced.check(machine, (BELOW_DATA, true), pair.postgresql.as_ref());
-            let found = found.with_context(|| format!("on the disk of {}", machine.name))?;
+            let found = found.with_context(|| {
+                let unflushed = machine.drives[0].disk().unflushed;
+                let name = &machine.name;
+                format!("on the disk of {name}, off {unflushed:?} after its last flush")
+            })?;
             report.synced.push((machine.name.clone(), found));
         }
         let mut nodes = nodes.iter();

@@ -46,8 +46,9 @@ impl Scratch {
         };
         sys::private_mounts().context("mounts of our own")?;
         sys::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE)?;
-        // The memory of the guests lies here; containers give it 64 MiB.
-        sys::mount_with("memory", "/dev/shm", "tmpfs", 0, "size=75%").context("/dev/shm")?;
+        // Containers give it 64 MiB.
+        let memory = engine::MEMORY;
+        sys::mount_with("memory", memory, "tmpfs", 0, "size=75%").context(memory)?;
         network::lay(&scratch.dir, engine)?;
         Ok(scratch)
     }
