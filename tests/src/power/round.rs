@@ -248,6 +248,7 @@ impl Round {
         let mut at_cut = pair.promises.clone();
         at_cut.add(before);
         pair.machines[lost].cut(self.survival[lost], rng)?;
+        at_cut.went_on(&loads.so_far());
         loads.go_on(&pair.machines[pair.serving], NOTICE)?;
         let mut loads = Some(loads);
         if !self.busy {
@@ -279,6 +280,7 @@ impl Round {
             machine.settle(survival, rng)?;
         }
         let all = pair.promises.clone();
+        at_cut.went_on(&all);
         self.come_back(pair, &[(serving, &all), (other, &at_cut)], report)?;
         // Neither would serve before it has heard of the other.
         pair.have_met()?;
