@@ -290,7 +290,8 @@ impl Round {
         Ok(())
     }
 
-    /// Nodes get their power back; what was synced of these promises is on their disks, before Tandem runs there.
+    /// Nodes get their power back; what was synced of these promises is on their disks, before
+    /// Tandem runs there.
     fn come_back(
         &self,
         pair: &mut Pair,
