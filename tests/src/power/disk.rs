@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 /// A disk writes a sector wholly or not at all.
 const SECTOR: usize = 512;
@@ -93,6 +94,9 @@ pub struct Disk {
     cache: BTreeMap<u64, Cached>,
     pub honesty: Honesty,
     pub counters: Counters,
+    flushed: Option<Instant>,
+    /// How long after its last flush the power went.
+    pub unflushed: Option<Duration>,
 }
 
 impl Disk {
@@ -102,6 +106,8 @@ impl Disk {
             cache: BTreeMap::new(),
             honesty: Honesty::Honest,
             counters: Counters::default(),
+            flushed: None,
+            unflushed: None,
         }
     }
 
@@ -169,6 +175,7 @@ impl Disk {
     /// Brings the cache to the medium.
     pub fn flush(&mut self) -> io::Result<()> {
         self.counters.flushes += 1;
+        self.flushed = Some(Instant::now());
         match self.honesty {
             Honesty::Honest => self.empty_cache(|_, _| true),
             Honesty::IgnoresFlush => Ok(()),
@@ -177,6 +184,7 @@ impl Disk {
 
     /// The power goes.
     pub fn cut(&mut self, survival: Survival, rng: &mut Rng) -> io::Result<()> {
+        self.unflushed = self.flushed.map(|flushed| flushed.elapsed());
         let mut lost = 0;
         let mut block = (u64::MAX, false);
         let result = self.empty_cache(|number, _| {

@@ -27,7 +27,8 @@ const LENGTH: u32 = 32 << 20;
 /// A disk in its drive.
 pub struct Drive {
     disk: Arc<Mutex<Disk>>,
-    guest: Arc<Mutex<Option<Plugged>>>,
+    /// More than one if a first attempt to connect was answered too late.
+    guest: Arc<Mutex<Vec<Plugged>>>,
 }
 
 /// The guest's connection.
@@ -54,7 +55,8 @@ impl Drive {
                     // A guest that is switched off breaks the connection anywhere.
                     serve(&disk, own).ok();
                 });
-                *guest.lock().expect("nobody panics here") = Some(Plugged { stream, thread });
+                let mut guest = guest.lock().expect("nobody panics here");
+                guest.push(Plugged { stream, thread });
             }
         });
         Ok(drive)
@@ -67,7 +69,7 @@ impl Drive {
 
     /// The power is gone, and so is the guest.
     pub fn cut(&self, survival: Survival, rng: &mut Rng) -> Result<()> {
-        if let Some(plugged) = self.guest.lock().expect("nobody panics here").take() {
+        for plugged in self.guest.lock().expect("nobody panics here").drain(..) {
             // What has arrived was on its way to the disk: it may be done.
             plugged.stream.shutdown(Shutdown::Both).ok();
             plugged.thread.join().ok();

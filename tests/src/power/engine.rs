@@ -17,6 +17,8 @@ pub const USER_MODE_LINUX: &str = "/usr/bin/linux.uml";
 /// Names the directory where a Debian kernel package was unpacked, for qemu.
 const KERNEL: &str = "TANDEM_GUEST_KERNEL";
 const MEGABYTES: u32 = 384;
+/// Where the memory of the guests lies.
+pub const MEMORY: &str = "/dev/shm";
 
 /// Which one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +91,8 @@ impl Engine {
         let dir_word = dir.display().to_string();
         match self.kind {
             Kind::UserModeLinux => {
-                command.arg(&self.kernel);
+                // Its memory is a file, which must not be one of a disk.
+                command.env("TMPDIR", MEMORY).arg(&self.kernel);
                 command.args(user_mode_linux(number, dir, power));
                 command.args(["--", "guest", "init", &number_word, &dir_word]);
             }

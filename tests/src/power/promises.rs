@@ -46,6 +46,15 @@ impl Promises {
         self.postgresql.extend(more.postgresql);
     }
 
+    /// The applications went on: what they removed since may be gone.
+    pub fn went_on(&mut self, later: &Self) {
+        for (round, (_, told)) in &mut self.files {
+            if let Some((_, later)) = later.files.get(round) {
+                told.went_on(later);
+            }
+        }
+    }
+
     /// From now on only what was synced must be there.
     pub fn only_synced(&mut self) {
         self.files

@@ -248,6 +248,7 @@ impl Round {
         let mut at_cut = pair.promises.clone();
         at_cut.add(before);
         pair.machines[lost].cut(self.survival[lost], rng)?;
+        at_cut.went_on(&loads.so_far());
         loads.go_on(&pair.machines[pair.serving], NOTICE)?;
         let mut loads = Some(loads);
         if !self.busy {
@@ -279,6 +280,7 @@ impl Round {
             machine.settle(survival, rng)?;
         }
         let all = pair.promises.clone();
+        at_cut.went_on(&all);
         self.come_back(pair, &[(serving, &all), (other, &at_cut)], report)?;
         // Neither would serve before it has heard of the other.
         pair.have_met()?;
@@ -288,7 +290,8 @@ impl Round {
         Ok(())
     }
 
-    /// Nodes get their power back; what was synced of these promises is on their disks, before Tandem runs there.
+    /// Nodes get their power back; what was synced of these promises is on their disks, before
+    /// Tandem runs there.
     fn come_back(
         &self,
         pair: &mut Pair,
@@ -304,7 +307,11 @@ impl Round {
             let machine = &mut pair.machines[*node];
             machine.is_up()?;
             let found = synced.check(machine, (BELOW_DATA, true), pair.postgresql.as_ref());
-            let found = found.with_context(|| format!("on the disk of {}", machine.name))?;
+            let found = found.with_context(|| {
+                let unflushed = machine.drives[0].disk().unflushed;
+                let name = &machine.name;
+                format!("on the disk of {name}, off {unflushed:?} after its last flush")
+            })?;
             report.synced.push((machine.name.clone(), found));
         }
         let mut nodes = nodes.iter();

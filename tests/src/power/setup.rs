@@ -46,8 +46,9 @@ impl Scratch {
         };
         sys::private_mounts().context("mounts of our own")?;
         sys::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE)?;
-        // The memory of the guests lies here; containers give it 64 MiB.
-        sys::mount_with("memory", "/dev/shm", "tmpfs", 0, "size=75%").context("/dev/shm")?;
+        // Containers give it 64 MiB.
+        let memory = engine::MEMORY;
+        sys::mount_with("memory", memory, "tmpfs", 0, "size=75%").context(memory)?;
         network::lay(&scratch.dir, engine)?;
         Ok(scratch)
     }
@@ -118,9 +119,11 @@ impl Scratch {
             fs::write(etc.join("node.ron"), format!("(name: \"{node}\")\n"))?;
             let cluster = format!("(name: \"{MODULE}\", nodes: [{nodes}])\n");
             fs::write(etc.join("cluster.ron"), cluster)?;
+            // The pace of a resync is measured by answers, which take as long as the machine is
+            // busy in a guest with one processor; here it is about what is lost.
             let module = format!(
                 "(mode: mirror, nodes: [\"a\", \"b\"], directories: [\"{DATA}\"], \
-                 stall_limit: \"{stall}s\")\n"
+                 stall_limit: \"{stall}s\", resync_slowdown: \"off\")\n"
             );
             fs::write(etc.join("modules").join(format!("{MODULE}.ron")), module)?;
             let mut issue = Command::new(tandem);

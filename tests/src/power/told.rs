@@ -13,6 +13,10 @@ pub const RECORD: u64 = 64;
 /// A journal is synced once in so many records.
 pub const SYNC_EVERY: u64 = 5;
 
+/// A step that a writer went on to; it is no promise.
+const REACHED: char = 'r';
+const STEPS: [char; 6] = ['w', 's', 'a', 'd', 'u', REACHED];
+
 /// Steps that may have been done although nobody was told: the line was on its way at the cut.
 const UNTOLD: u64 = 2;
 
@@ -85,6 +89,20 @@ impl Told {
         self.steps.get(&(writer, step))?.last().copied()
     }
 
+    /// The last step that is known to have been done.
+    fn reached(&self, writer: u64) -> u64 {
+        let last = STEPS.map(|step| self.last(writer, step));
+        last.into_iter().flatten().max().unwrap_or(0)
+    }
+
+    /// The writers went on and told more, which may be there, and what they removed may be gone.
+    pub fn went_on(&mut self, later: &Self) {
+        for writer in 0..WRITERS {
+            let steps = self.steps.entry((writer, REACHED)).or_default();
+            steps.insert(later.reached(writer));
+        }
+    }
+
     /// Looks for everything in the writers' directory; the number of things that were looked for,
     /// and a line for each that is not as it must be.
     pub fn check(&self, dir: &Path, level: Level) -> (u64, Vec<String>) {
@@ -100,8 +118,7 @@ impl Told {
     }
 
     fn check_files(&self, writer: u64, dir: &Path, level: Level, check: &mut Check) {
-        let last = ['w', 's', 'a', 'd', 'u'].map(|step| self.last(writer, step));
-        let last = last.into_iter().flatten().max().unwrap_or(0) + UNTOLD;
+        let last = self.reached(writer) + UNTOLD;
         for n in 0..=last {
             let (named, new) = (dir.join(n.to_string()), dir.join(format!("new{n}")));
             let content = content(writer, n);
@@ -246,6 +263,28 @@ mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).ok();
         }
+    }
+
+    #[test]
+    fn what_was_removed_later_may_be_gone_or_there() {
+        let dir = Dir::new("later");
+        let told = |lines: &str| {
+            let mut told = Told::default();
+            lines.lines().for_each(|line| told.add(line).unwrap());
+            told
+        };
+        let mut before = told("0 s 0\n0 s 1");
+        dir.put("1", &content(0, 1));
+        assert_eq!(before.check(&dir.0, Level::Synced).1.len(), 1);
+        before.went_on(&told(&format!("0 s {KEPT}")));
+        let before = told(&before.text());
+        assert!(before.check(&dir.0, Level::Synced).1.is_empty());
+        dir.put("0", &content(0, 0));
+        assert!(before.check(&dir.0, Level::Synced).1.is_empty());
+        fs::remove_file(dir.0.join("0").join("1")).unwrap();
+        let mut soon = told("0 s 1");
+        soon.went_on(&told("0 s 50"));
+        assert_eq!(soon.check(&dir.0, Level::Synced).1.len(), 1);
     }
 
     #[test]

@@ -7,12 +7,12 @@
 //! Every class of answers is measured by itself, and the worst decides. Where nothing is asked, or
 //! too little to tell, the share grows: nobody is disturbed.
 //!
-//! A rest costs what it lasts, so rests take at most a tenth of the time, and none is made while the
-//! application does nothing. A resync that is over before the first rest is not slowed at all.
+//! A rest costs what it lasts, so rests take at most a tenth of the time, and none is made while
+//! the application does nothing. A resync that is over before the first rest is not slowed at all.
 //!
-//! A resync that works too little never ends: while it copies, the application changes as much again.
-//! So the share has a floor, and each pass that is no shorter than the one before raises it, as soon
-//! as that shows, until the resync works all the time. An end comes before the bound.
+//! A resync that works too little never ends: while it copies, the application changes as much
+//! again. So the share has a floor, and each pass that is no shorter than the one before raises it,
+//! as soon as that shows, until the resync works all the time. An end comes before the bound.
 
 use super::super::latency::{CLASSES, Latencies};
 use std::time::Duration;
