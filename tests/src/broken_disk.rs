@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the first piece of a file lies on its disk, and the piece's length, bytes. The file must be
-/// in one piece and synced.
+/// Where the first piece of a file lies on its disk, and the piece's length, bytes. The file must
+/// be in one piece and synced.
 ///
 /// # Errors
 /// A file system that does not tell, or a file in pieces.

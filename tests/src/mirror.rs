@@ -21,7 +21,9 @@ pub fn becomes(cluster: &Cluster, name: &str, state: &str) {
     let what = format!("{name} is {state}");
     let is = |nodes: &[Node]| is(nodes, name, state);
     let reached = cluster.wait_until(&what, SOON, is);
-    assert!(reached.is_ok(), "{:#}", reached.unwrap_err());
+    if let Err(e) = reached {
+        panic!("{e:#}");
+    }
 }
 
 /// Waits until node1 serves, node2 follows, and both are ready.
@@ -34,7 +36,9 @@ pub fn in_sync(cluster: &Cluster, limit: Duration) {
         ready && is(nodes, "node1", "PRIM") && is(nodes, "node2", "SECOND")
     };
     let reached = cluster.wait_until("both are in sync", limit, ready);
-    assert!(reached.is_ok(), "{:#}", reached.unwrap_err());
+    if let Err(e) = reached {
+        panic!("{e:#}");
+    }
 }
 
 /// Runs a script in the replicated directory, as the application of a node.

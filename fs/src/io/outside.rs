@@ -1,15 +1,15 @@
 //! Directories that were changed while the module was stopped, behind Tandem's back.
 //!
-//! What the daemon changed last it changed before it closed its journal, and what it changes next it
-//! changes after its start. So a file whose change time (`ctime`, which no program can set) lies in
-//! between was changed by somebody else. A walk in the background looks for such files after the
+//! What the daemon changed last it changed before it closed its journal, and what it changes next
+//! it changes after its start. So a file whose change time (`ctime`, which no program can set) lies
+//! in between was changed by somebody else. A walk in the background looks for such files after the
 //! start; what it finds is marked like any change, and compared. After a crash the time of the
 //! daemon's last change is not known, but nobody could change anything before the machine was up
 //! again, so the walk takes the start of the machine. A daemon that was killed and started again on
 //! a running machine has no such time; there the verification finds what was changed meanwhile.
 //!
-//! A clock that was set back meanwhile can hide a change from the walk, and one set forward can show
-//! one that was none: the verification finds the first, the second costs a comparison.
+//! A clock that was set back meanwhile can hide a change from the walk, and one set forward can
+//! show one that was none: the verification finds the first, the second costs a comparison.
 
 use super::lasting;
 use super::service::{Service, Volume};

@@ -1,6 +1,6 @@
 //! How long answers took, counted in buckets: cheap to note from any thread, and good enough for
-//! percentiles. Bucket bounds grow by an eighth to a sixteenth, so a percentile is at most 13 % off,
-//! and two of them that are compared are off alike.
+//! percentiles. Bucket bounds grow by an eighth to a sixteenth, so a percentile is at most 13 %
+//! off, and two of them that are compared are off alike.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

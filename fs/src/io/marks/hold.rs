@@ -1,6 +1,6 @@
-//! The hot limit: how much may have been written since the last checkpoint of both nodes, and so how
-//! much travels after a crash. At half of it a checkpoint is due; who writes faster than both disks
-//! take it waits at the limit until that checkpoint is complete.
+//! The hot limit: how much may have been written since the last checkpoint of both nodes, and so
+//! how much travels after a crash. At half of it a checkpoint is due; who writes faster than both
+//! disks take it waits at the limit until that checkpoint is complete.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

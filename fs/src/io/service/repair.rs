@@ -11,7 +11,8 @@ use tandem_repl::limits::MAX_DATA;
 use tandem_repl::logic::member::Gate;
 use tandem_repl::op::{Checked, Cred, Durability, Op};
 
-/// Bytes asked for at once, and of a block of the disk: what a disk cannot read is most often a block of this size.
+/// Bytes asked for at once, and of a block of the disk: what a disk cannot read is most often a
+/// block of this size.
 const PIECE: usize = 4096;
 
 impl Service {

@@ -24,11 +24,20 @@ const SETTLE: Duration = Duration::from_millis(10);
 /// Of a rest, when answers are measured.
 const REST: Duration = Duration::from_millis(30);
 /// Answers, work and rest each, from which on they are compared.
-const ENOUGH: f64 = 20.0;
+const ENOUGH: f64 = 40.0;
+/// From so many answers on older ones lose weight; fewer are kept, so that a slow application is
+/// measured, too.
+const PLENTY: f64 = 200.0;
 /// What remains of the weight of older answers after a period.
 const FADE: f64 = 0.8;
-/// A resync always goes on.
-const LEAST_SHARE: f64 = 0.03;
+/// A resync always goes on. What works for a twentieth of the time meets a twentieth of the
+/// answers, and the 95th percentile hardly knows of it.
+const LEAST_SHARE: f64 = 0.05;
+/// Of what answers take beyond undisturbed ones, so much must be left at most when the share falls
+/// by a third; else something else is in their way, and working less helps nobody.
+const HELPS: f64 = 0.9;
+/// Falls of the share that do not help, until it is raised again.
+const VAIN: u32 = 3;
 /// By how much the floor rises: after two passes nothing is left of it.
 const HURRY: f64 = 6.0;
 /// Sleeping for less than this is not worth its wake-up.
@@ -68,6 +77,9 @@ pub struct Pace {
     resting: [Latencies; CLASSES],
     /// How much longer answers took at the last comparison.
     ratio: Option<f64>,
+    /// The same when the share fell last, and how often in a row that had not helped.
+    fell_at: Option<f64>,
+    vain: u32,
 }
 
 impl Pace {
@@ -83,6 +95,8 @@ impl Pace {
             working: Default::default(),
             resting: Default::default(),
             ratio: None,
+            fell_at: None,
+            vain: 0,
         }
     }
 
@@ -177,21 +191,43 @@ impl Pace {
         };
         self.ratio = (0..CLASSES).filter_map(ratio).max_by(f64::total_cmp);
         match self.ratio {
-            Some(ratio) if ratio > self.bound => {
-                self.share = (self.share * 0.67).max(self.least);
-                // Measured at another share.
-                self.working = Default::default();
-            }
+            Some(ratio) if ratio > self.bound => self.fall(ratio),
             // Near the bound it stays.
             Some(ratio) if ratio > 1.0 + (self.bound - 1.0) * 0.7 => {}
-            _ => self.grow(),
+            _ => {
+                self.fell_at = None;
+                self.grow();
+            }
         }
+    }
+
+    /// Answers come too late.
+    fn fall(&mut self, ratio: f64) {
+        if self.share <= self.least {
+            // As little as it may be.
+            self.working = Default::default();
+            return;
+        }
+        let helped = self
+            .fell_at
+            .is_none_or(|at| ratio - 1.0 < (at - 1.0) * HELPS);
+        self.vain = if helped { 0 } else { self.vain + 1 };
+        if self.vain >= VAIN {
+            self.share = (self.share * 4.0).min(1.0);
+            (self.vain, self.fell_at) = (0, None);
+        } else {
+            self.share = (self.share * 0.67).max(self.least);
+            self.fell_at = Some(ratio);
+        }
+        // Measured at another share.
+        self.working = Default::default();
     }
 }
 
 fn fade(older: &mut [Latencies; CLASSES], new: &[Latencies; CLASSES]) {
     for (older, new) in older.iter_mut().zip(new) {
-        older.fade_into(new, FADE);
+        let keep = if older.count() > PLENTY { FADE } else { 1.0 };
+        older.fade_into(new, keep);
     }
 }
 
@@ -203,6 +239,19 @@ mod tests {
     /// An application that asks every millisecond; its answers take `1 + load` times as long while
     /// the resync works all the time, and less in proportion. Returns share and worst ratio.
     fn play(load: f64, seconds: u64, asks: bool) -> (f64, f64) {
+        play_with(|share| 1.0 + load * share, seconds, asks)
+    }
+
+    fn play_with(factor: impl Fn(f64) -> f64, seconds: u64, asks: bool) -> (f64, f64) {
+        play_every(factor, seconds, if asks { 1 } else { u128::MAX })
+    }
+
+    /// One that asks every so many milliseconds.
+    fn play_slowly(load: f64, seconds: u64, every: u128) -> (f64, f64) {
+        play_every(|share| 1.0 + load * share, seconds, every)
+    }
+
+    fn play_every(factor: impl Fn(f64) -> f64, seconds: u64, every: u128) -> (f64, f64) {
         let meters = Meters::default();
         let mut now = Duration::ZERO;
         let mut pace = Pace::new(1.3, now, meters.read());
@@ -215,11 +264,10 @@ mod tests {
             worked += if busy { took } else { Duration::ZERO };
             let share = pace.share();
             let rest = !matches!(pace.step, Step::Work(_));
-            let factor = if rest { 1.0 } else { 1.0 + load * share };
-            if asks {
-                let answers = took.as_micros().div_ceil(1000);
-                (0..answers).for_each(|_| meters.note(Class::Change, (100_000.0 * factor) as u64));
-            }
+            let factor = if rest { 1.0 } else { factor(share) };
+            // Those whose turn comes while this lasts.
+            let answers = (now + took).as_millis() / every - now.as_millis() / every;
+            (0..answers).for_each(|_| meters.note(Class::Change, (100_000.0 * factor) as u64));
             if now > Duration::from_secs(seconds / 2) {
                 late = f64::max(late, factor);
             }
@@ -299,6 +347,19 @@ mod tests {
     fn who_disturbs_nobody_works_nearly_always() {
         let (share, _) = play(0.05, 30, true);
         assert!(share > 0.85, "worked {share} of the time");
+    }
+
+    /// Answers that are late however little the resync works are not its doing.
+    #[test]
+    fn what_working_less_does_not_help_does_not_end_the_work() {
+        let (share, _) = play_with(|_| 2.0, 60, true);
+        assert!(share > 0.2, "worked {share} of the time");
+    }
+
+    #[test]
+    fn a_slow_application_is_protected_too() {
+        let (_, late) = play_slowly(8.0, 240, 20);
+        assert!(late < 2.0, "answers took {late} times as long");
     }
 
     #[test]
