@@ -9,8 +9,8 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
-use tandem_tests::cluster::{Cluster, binary};
-use tandem_tests::mirror::{SOON, becomes, in_sync, script, state_dir, status};
+use tandem_tests::cluster::{Cluster, Node, binary};
+use tandem_tests::mirror::{SOON, becomes, image, in_sync, script, state_dir, status};
 
 fn cluster(test: &str) -> Option<Cluster> {
     let binary = binary(test)?;
@@ -139,4 +139,56 @@ fn what_was_changed_while_the_module_was_stopped_is_noticed() {
         aside.contains("a/b/7") && aside.contains("a/foreign"),
         "{aside}"
     );
+}
+
+/// Removed when it is dropped.
+struct Backup(std::path::PathBuf);
+
+impl Drop for Backup {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A virtual machine that is put back to a snapshot: record, marks and data are all of one moment,
+/// and of an earlier one than what both nodes agreed on last.
+#[test]
+fn a_node_that_is_restored_from_a_backup_is_compared_wholly() {
+    let Some(cluster) = cluster("a restored node") else {
+        return;
+    };
+    let plant = |n| format!("mkdir -p d; for n in $(seq 20); do echo {n} $n >d/$n; done; sync");
+    script(&cluster, "node1", &plant(1)).unwrap();
+    cluster.lab("kill", &["node2"]).unwrap();
+    becomes(&cluster, "node1", "ALONE");
+    let image = image(&cluster, "node2");
+    let name = format!("tandem-backup-{}.img", std::process::id());
+    let backup = Backup(std::env::temp_dir().join(name));
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let copied = std::process::Command::new("cp")
+            .arg("--sparse=always")
+            .args([from, to])
+            .status();
+        assert!(copied.unwrap().success());
+    };
+    copy(&image, &backup.0);
+    cluster.lab("start", &["node2"]).unwrap();
+    cluster.tandem("node2", &["second"]).unwrap();
+    in_sync(&cluster, SOON);
+    // Some checkpoints: what was written is marked no more.
+    for n in 2..5 {
+        script(&cluster, "node1", &plant(n)).unwrap();
+        let idle = |_: &[Node]| {
+            let marks = &status(&cluster, "node1").unwrap()["marks"];
+            marks["files"] == 0 && marks["directories"] == 0
+        };
+        cluster.wait_until("nothing is marked", SOON, idle).unwrap();
+    }
+    cluster.lab("kill", &["node2"]).unwrap();
+    becomes(&cluster, "node1", "ALONE");
+    copy(&backup.0, &image);
+    cluster.lab("start", &["node2"]).unwrap();
+    cluster.tandem("node2", &["second"]).unwrap();
+    in_sync(&cluster, SOON);
+    cluster.replicas_are_equal("node1").unwrap();
 }

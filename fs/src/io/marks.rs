@@ -312,7 +312,12 @@ impl Marks {
         );
         let written = {
             let mut journal = self.journal();
-            self.rewrite(&mut journal, |map| map.drop_before(generation, warm))
+            journal.checkpoints += 1;
+            let written = self.rewrite(&mut journal, |map| map.drop_before(generation, warm));
+            if written.is_err() {
+                journal.checkpoints -= 1;
+            }
+            written
         };
         let result = self.written(written);
         let hot = self.map().hot();
@@ -323,6 +328,27 @@ impl Marks {
     /// Everything may differ; durable with the next record.
     pub(crate) fn mark_everything(&self) {
         self.map().set_everything();
+    }
+
+    /// Number of the last checkpoint of both nodes.
+    pub(crate) fn checkpoints(&self) -> u64 {
+        self.journal().checkpoints
+    }
+
+    /// The peer has seen this checkpoint, or this node is as equal as after it.
+    ///
+    /// # Errors
+    /// As of [`Self::drop_before`].
+    pub(crate) fn raise_checkpoints(&self, number: u64) -> Result<(), String> {
+        let written = {
+            let mut journal = self.journal();
+            if journal.checkpoints >= number {
+                return Ok(());
+            }
+            journal.checkpoints = number;
+            self.rewrite(&mut journal, |_| {})
+        };
+        self.written(written)
     }
 
     /// Whether changes are to wait for the checkpoint that is due.

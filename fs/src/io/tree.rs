@@ -75,6 +75,14 @@ impl Tree for Service {
         dropped
     }
 
+    fn checkpoints(&self) -> u64 {
+        self.marks.checkpoints()
+    }
+
+    fn raise_checkpoints(&self, number: u64) -> Result<(), String> {
+        self.marks.raise_checkpoints(number)
+    }
+
     fn pressure(&self) -> Pressure {
         let now = self.marks.pressure();
         Pressure {

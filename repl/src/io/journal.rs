@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Raised when a record changes its meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Size of a file to begin with, bytes.
 const SIZE: u64 = 4 << 20;
 /// A file that would be larger is not made.
@@ -50,6 +50,7 @@ struct Start {
     size: u64,
     boot: Id128,
     clean: bool,
+    checkpoints: u64,
 }
 
 /// What was found when the journal was opened.
@@ -60,6 +61,8 @@ pub struct Found {
     pub boot: Id128,
     /// The last thing written was [`Journal::rewrite`] with `clean`.
     pub clean: bool,
+    /// See [`Journal::checkpoints`].
+    pub checkpoints: u64,
     /// Why the records say that everything may differ, if it is for damage.
     pub damage: Option<String>,
 }
@@ -69,6 +72,8 @@ pub struct Found {
 pub struct Journal {
     dir: PathBuf,
     boot: Id128,
+    /// Number of the last checkpoint of both nodes; written with the next file that is begun.
+    pub checkpoints: u64,
     /// Of the file in use; the other has an earlier one.
     generation: u64,
     files: [Option<(File, u64)>; 2],
@@ -114,6 +119,7 @@ impl Journal {
         let mut journal = Self {
             dir: dir.to_path_buf(),
             boot,
+            checkpoints: 0,
             generation: newest,
             files: [None, None],
             at: 0,
@@ -121,6 +127,7 @@ impl Journal {
             broken: false,
         };
         let found = judge(states, expected);
+        journal.checkpoints = found.checkpoints;
         if found.damage.is_some() || newest < 2 {
             // Both anew. Whatever a crash leaves of this is read as it is now.
             journal.rewrite(&found.records, false)?;
@@ -208,12 +215,14 @@ impl Journal {
 
     fn begin(&mut self, records: &[Record], clean: bool) -> Result<u64, JournalError> {
         let (generation, boot) = (self.generation, self.boot);
+        let checkpoints = self.checkpoints;
         let frame = |size| {
             let start = Start {
                 version: VERSION,
                 size,
                 boot,
                 clean,
+                checkpoints,
             };
             let body = postcard::to_stdvec(&(start, records)).expect("plain data always encodes");
             let index = 0;
@@ -346,6 +355,7 @@ fn judge(states: [State; 2], expected: bool) -> Found {
         records: vec![Record::Everything],
         boot: Id128::default(),
         clean: false,
+        checkpoints: 0,
         damage: Some(why.to_string()),
     };
     let count = |what: fn(&State) -> bool| states.iter().filter(|s| what(s)).count();
@@ -367,6 +377,7 @@ fn judge(states: [State; 2], expected: bool) -> Found {
                 records: Vec::new(),
                 boot: Id128::default(),
                 clean: false,
+                checkpoints: 0,
                 damage: None,
             };
         }
@@ -383,6 +394,7 @@ fn judge(states: [State; 2], expected: bool) -> Found {
     Found {
         clean: last.start.clean && last.more == 0,
         boot: last.start.boot,
+        checkpoints: last.start.checkpoints,
         records: last.records,
         damage: None,
     }

@@ -12,10 +12,11 @@ use super::{attributes, content, peer_marks};
 use crate::error::errno_of;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_repl::ids::{DirId, Id128, Key, Uid};
 use tandem_repl::io::record::boot_id;
-use tandem_repl::logic::resync::messages::{Aside, Attrs, Hash, Kind, PeerMark};
+use tandem_repl::logic::resync::messages::{Attrs, Hash, Kind, Open, PeerMark};
 use tandem_repl::logic::resync::target::{Begun, Listing, TargetTree, There};
 use tandem_repl::logic::resync::{MAX_LISTED, PRIVATE};
 
@@ -32,6 +33,8 @@ pub(crate) struct FsTarget {
     /// What only this node has is kept aside.
     keeper: Mutex<Option<Arc<Keeper>>>,
     aside_limit: u64,
+    /// Of the source.
+    checkpoints: AtomicU64,
 }
 
 impl FsTarget {
@@ -43,6 +46,7 @@ impl FsTarget {
             marks: Mutex::default(),
             keeper: Mutex::default(),
             aside_limit: service.aside_limit,
+            checkpoints: AtomicU64::new(0),
         }
     }
 
@@ -55,6 +59,7 @@ impl FsTarget {
             marks: Mutex::default(),
             keeper: Mutex::default(),
             aside_limit: 1 << 30,
+            checkpoints: AtomicU64::new(0),
         }
     }
 
@@ -137,7 +142,9 @@ fn of<T>(result: io::Result<T>) -> Result<T, i32> {
 }
 
 impl TargetTree for FsTarget {
-    fn begin(&self, baseline: Id128, aside: Option<&Aside>) -> Result<Begun, i32> {
+    fn begin(&self, open: &Open) -> Result<Begun, i32> {
+        let (baseline, aside) = (open.baseline, open.aside.as_ref());
+        self.checkpoints.store(open.checkpoints, Ordering::Relaxed);
         let keeper = aside.map(|aside| Arc::new(Keeper::new(aside.id, self.aside_limit)));
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
         let first = self.ground.volumes.first().ok_or(libc::ENOENT)?;
@@ -166,7 +173,12 @@ impl TargetTree for FsTarget {
             walked,
         };
         of(parking::write_note(first, &note))?;
-        Ok(Begun { boot, suspect })
+        let own = |s: &Arc<Service>| s.marks.checkpoints();
+        Ok(Begun {
+            boot,
+            suspect,
+            checkpoints: self.service.as_ref().map_or(0, own),
+        })
     }
 
     fn walking(&self) -> Result<(), i32> {
@@ -383,6 +395,11 @@ impl TargetTree for FsTarget {
                 of(keeper.take_parked(volume))?;
             }
             of(parking::put_away(volume))?;
+        }
+        if let Some(service) = &self.service {
+            let number = self.checkpoints.load(Ordering::Relaxed);
+            let set = service.marks.raise_checkpoints(number);
+            set.map_err(|_| libc::EIO)?;
         }
         Ok(())
     }

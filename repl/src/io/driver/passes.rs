@@ -152,11 +152,17 @@ impl Feed for Passes<'_> {
         state.overdue = false;
         let marks = match since {
             Since::Last => tree.marks(previous),
-            Since::Start { boot } => {
+            Since::Start { boot, checkpoints } => {
                 state.boot = boot;
+                let restored = checkpoints.saturating_add(1) < tree.checkpoints();
+                tree.raise_checkpoints(checkpoints).map_err(Stop)?;
+                if restored {
+                    let peer = &self.work.shared.hello.peer;
+                    tracing::warn!("{peer} was put back to an earlier state: all is compared");
+                }
                 let everything = self.work.start.scope == Scope::Everything;
                 let mut marks = tree.marks(self.start(boot));
-                marks.everything |= everything && self.start(boot).is_none();
+                marks.everything |= restored || (everything && self.start(boot).is_none());
                 marks
             }
         };

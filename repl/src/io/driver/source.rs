@@ -181,6 +181,7 @@ impl Work {
             baseline: self.start.baseline,
             aside: self.start.aside.clone(),
             peer_marks: true,
+            checkpoints: self.shared.tree.checkpoints(),
             progress: self.run.progress.clone(),
             ..Order::default()
         };

@@ -165,6 +165,8 @@ pub struct Open {
     pub aside: Option<Aside>,
     /// Whether the target's marks are to be had.
     pub marks: bool,
+    /// Number of the source's last checkpoint; the target's once it is equal.
+    pub checkpoints: u64,
 }
 
 /// Keep what is overwritten or removed.
@@ -305,6 +307,9 @@ pub enum Reply {
         boot: Id128,
         /// The target lost power in an unfinished resync: what that one did may be incomplete.
         suspect: bool,
+        /// Number of the target's last checkpoint. It misses the source's last one if it was lost
+        /// just then; one that misses more was put back to what it was before.
+        checkpoints: u64,
     },
     Marks {
         everything: bool,

@@ -155,7 +155,11 @@ pub enum Since {
     /// A session begins: all marks, with this node's own of all times. If a pass that was
     /// [complete](PassReport::complete) ended in an earlier session of the same boot of the target,
     /// those since it began will do.
-    Start { boot: Id128 },
+    ///
+    /// `checkpoints`: number of the target's last one. A target that lacks more than the source's
+    /// last is older than marks that are dropped, as a disk that was restored from a backup is: then
+    /// everything may differ.
+    Start { boot: Id128, checkpoints: u64 },
     /// Since the last call.
     Last,
 }
@@ -252,6 +256,8 @@ pub struct Order {
     pub aside: Option<Aside>,
     /// Take the target's own marks, too: it has served, or may have applied what this node lost.
     pub peer_marks: bool,
+    /// Number of this node's last checkpoint.
+    pub checkpoints: u64,
     pub rules: Rules,
     pub progress: Arc<Progress>,
 }

@@ -7,7 +7,7 @@ use super::{Shared, hashes_of, lock};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_repl::ids::{DirId, Id128, Key, Uid};
 use tandem_repl::logic::resync::PRIVATE;
-use tandem_repl::logic::resync::messages::{Aside, Attrs, Hash, Kind, PeerMark};
+use tandem_repl::logic::resync::messages::{Attrs, Hash, Kind, Open, PeerMark};
 use tandem_repl::logic::resync::target::{self, Begun, TargetTree, There};
 
 /// The tree of the target, with what ails it now.
@@ -70,7 +70,8 @@ impl TargetSide {
 }
 
 impl TargetTree for TargetSide {
-    fn begin(&self, baseline: Id128, _: Option<&Aside>) -> Result<Begun, i32> {
+    fn begin(&self, open: &Open) -> Result<Begun, i32> {
+        let baseline = open.baseline;
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let before = notes.unfinished.replace((baseline, self.boot));
         let suspect = before.is_some_and(|(_, boot)| boot != self.boot);
@@ -82,6 +83,7 @@ impl TargetTree for TargetSide {
         Ok(Begun {
             boot: self.boot,
             suspect,
+            checkpoints: 0,
         })
     }
 

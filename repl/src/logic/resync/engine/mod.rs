@@ -169,12 +169,18 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             baseline: self.order.baseline,
             aside: self.order.aside.clone(),
             marks: self.order.peer_marks,
+            checkpoints: self.order.checkpoints,
         };
-        let Reply::Opened { boot, suspect } = self.ask(Request::Open(open)).await? else {
+        let Reply::Opened {
+            boot,
+            suspect,
+            checkpoints,
+        } = self.ask(Request::Open(open)).await?
+        else {
             return Err(Failure::Protocol);
         };
         self.suspect = suspect && self.order.rules.suspect_after_power_cut;
-        let mut since = Since::Start { boot };
+        let mut since = Since::Start { boot, checkpoints };
         loop {
             let marks = self.feed.next_marks(since).await?;
             let everything = marks.everything;

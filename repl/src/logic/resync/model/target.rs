@@ -1,10 +1,10 @@
 //! The model as a target.
 
-use super::super::messages::{Aside, Attrs, Hash, Kind, PeerMark};
+use super::super::messages::{Attrs, Hash, Kind, Open, PeerMark};
 use super::super::target::{Begun, Listing, TargetTree, There};
 use super::source::hashes;
 use super::{Inner, Inode, Model, errno};
-use crate::ids::{DirId, Id128, Key, Uid};
+use crate::ids::{DirId, Key, Uid};
 
 /// Entries in one piece of a listing.
 const LISTED: usize = 7;
@@ -58,7 +58,8 @@ impl Inner {
 }
 
 impl TargetTree for Model {
-    fn begin(&self, baseline: Id128, _aside: Option<&Aside>) -> Result<Begun, i32> {
+    fn begin(&self, open: &Open) -> Result<Begun, i32> {
+        let baseline = open.baseline;
         let mut inner = self.inner();
         let boot = inner.boot;
         let (suspect, walked) = match inner.unfinished {
@@ -75,7 +76,11 @@ impl TargetTree for Model {
             boot
         };
         inner.unfinished = Some((baseline, boot_kept, walked));
-        Ok(Begun { boot, suspect })
+        Ok(Begun {
+            boot,
+            suspect,
+            checkpoints: 0,
+        })
     }
 
     fn walking(&self) -> Result<(), i32> {

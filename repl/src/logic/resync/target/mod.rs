@@ -13,7 +13,7 @@ mod known;
 mod names;
 
 use super::Rules;
-use super::messages::{Aside, Attrs, Hash, Kind, Open, PeerMark, Reply, Request};
+use super::messages::{Attrs, Hash, Kind, Open, PeerMark, Reply, Request};
 use crate::ids::{DirId, Id128, Key, Uid};
 use known::Known;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,16 +48,18 @@ pub struct Begun {
     pub boot: Id128,
     /// See [`Reply::Opened`].
     pub suspect: bool,
+    /// The same.
+    pub checkpoints: u64,
 }
 
 /// The target's tree. Errors are errnos. Nothing follows a symbolic link.
 pub trait TargetTree: Send + Sync {
-    /// Durably notes that a resync since `baseline` is unfinished. What was parked since another
+    /// Durably notes that a resync since this baseline is unfinished. What was parked since another
     /// baseline is put where the sweep finds it.
     ///
     /// # Errors
     /// As the trait says.
-    fn begin(&self, baseline: Id128, aside: Option<&Aside>) -> Result<Begun, i32>;
+    fn begin(&self, open: &Open) -> Result<Begun, i32>;
     /// Notes that whole trees are compared: until the end of this resync a file may be here twice.
     ///
     /// # Errors
@@ -271,8 +273,16 @@ impl<T: TargetTree + ?Sized> Target<T> {
         let mut session = self.session();
         *session = Session::default();
         session.aside = open.aside.is_some();
-        let Begun { boot, suspect } = self.tree.begin(open.baseline, open.aside.as_ref())?;
-        Ok(Reply::Opened { boot, suspect })
+        let Begun {
+            boot,
+            suspect,
+            checkpoints,
+        } = self.tree.begin(open)?;
+        Ok(Reply::Opened {
+            boot,
+            suspect,
+            checkpoints,
+        })
     }
 
     fn pass(&self, walks: bool) -> Result<Reply, i32> {

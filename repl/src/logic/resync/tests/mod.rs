@@ -187,7 +187,7 @@ impl Feed for World {
         let taken = self.app.borrow_mut().marking.take();
         let mut gens = self.gens.borrow_mut();
         gens.push(taken.clone());
-        let Since::Start { boot } = since else {
+        let Since::Start { boot, .. } = since else {
             return Ok(taken);
         };
         let (done, of) = self.done.get();
