@@ -70,6 +70,10 @@ pub const KEPT: &[(u64, &str)] = &[
         "the simulated file system did not sync a file that was removed meanwhile",
     ),
     (
+        5_447_345_207_471_709_787,
+        "I5: a marked directory was at another key, for a resync had made it anew",
+    ),
+    (
         9_027_991_013_937_954_913,
         "I10: as 2890, with everything marked",
     ),

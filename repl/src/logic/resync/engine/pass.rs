@@ -5,7 +5,7 @@ use super::super::progress::{Phase, Progress};
 use super::super::{Failure, Feed, PassReport, Pipe};
 use super::look::Look;
 use super::place::{From, Mode, Putting};
-use super::plan::{Plan, TRIES};
+use super::plan::{Leads, Plan, TRIES};
 use super::{Dir, Engine, Work, is_gone};
 use crate::ids::{DirId, Key, Uid};
 use crate::logic::dirty::Marks;
@@ -27,15 +27,18 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 .any(|b| b.origin == uid.origin && uid.number >= b.from)
         };
         self.known.retain(|uid| !new(uid));
-        let mut known: HashMap<(DirId, Key), Option<(Uid, bool)>> = HashMap::new();
+        let mut known: HashMap<(DirId, Key), Leads> = HashMap::new();
         let tree = self.tree;
         plan.add(marks, |dir, key| {
             *known.entry((dir, key)).or_insert_with(|| {
                 if key == tree.root(dir) {
-                    return Some((Uid::ROOT, true));
+                    return Leads::To(Uid::ROOT, true);
                 }
-                let entry = tree.file(dir, key).ok()?;
-                Some((entry.uid, entry.kind == Kind::Directory))
+                match tree.file(dir, key) {
+                    Ok(entry) => Leads::To(entry.uid, entry.kind == Kind::Directory),
+                    Err(errno) if is_gone(errno) => Leads::Nowhere,
+                    Err(_) => Leads::Unknown,
+                }
             })
         });
         plan.carry(std::mem::take(&mut self.again));

@@ -62,6 +62,17 @@ impl FilePlan {
     }
 }
 
+/// What a mark's key leads to at the source.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Leads {
+    /// This file; whether it is a directory.
+    To(Uid, bool),
+    /// It is gone. A resync may have made the file anew since, when this node was the target: then
+    /// its identity is at another key.
+    Nowhere,
+    Unknown,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Of the marks of this pass.
@@ -115,67 +126,65 @@ impl Plan {
         }
     }
 
-    /// Adds marks of the source's; `what` tells identity of a file, and whether it is a directory.
-    pub(super) fn add(
-        &mut self,
-        marks: Marks,
-        mut what: impl FnMut(DirId, Key) -> Option<(Uid, bool)>,
-    ) {
+    /// Adds marks of the source's; `what` tells what is at a key.
+    pub(super) fn add(&mut self, marks: Marks, mut what: impl FnMut(DirId, Key) -> Leads) {
         self.born.extend(marks.births);
-        // Where the map did not know the identity the tree does; what is gone needs no mark.
-        let mut known = |dir: DirId, key: Key, uid: Uid| match uid {
-            Uid::NONE => what(dir, key).map(|(uid, _)| uid),
-            uid => Some(uid),
-        };
-        let mut dirs = marks.dirs;
-        dirs.retain_mut(|mark| {
-            let uid = known(mark.dir, mark.key, mark.uid);
-            uid.is_some_and(|uid| {
+        for mut mark in marks.dirs {
+            let leads = what(mark.dir, mark.key);
+            if let Some(uid) = identity(mark.uid, leads) {
                 mark.uid = uid;
-                true
-            })
-        });
-        let mut files = marks.files;
-        files.retain_mut(|mark| {
-            let uid = known(mark.dir, mark.key, mark.uid);
-            uid.is_some_and(|uid| {
-                mark.uid = uid;
-                true
-            })
-        });
-        for mark in dirs {
-            self.add_dir(mark);
-        }
-        for mark in files {
-            if mark.ranges.is_empty() && what(mark.dir, mark.key).is_some_and(|(_, dir)| dir) {
-                let plan = self.dirs.entry((mark.dir, mark.uid)).or_default();
-                plan.key = Some(mark.key);
-                plan.meta = true;
-                continue;
+                self.add_dir(mark, leads);
             }
-            let place = mark.place.as_ref().and_then(|(parent, name)| {
-                let (uid, _) = what(mark.dir, *parent)?;
-                let plan = self.dirs.entry((mark.dir, uid)).or_default();
-                plan.key.get_or_insert(*parent);
-                Some((uid, Name::new(name)?))
-            });
-            self.add_file(mark, place);
+        }
+        for mut mark in marks.files {
+            let leads = what(mark.dir, mark.key);
+            let Some(uid) = identity(mark.uid, leads) else {
+                continue;
+            };
+            mark.uid = uid;
+            match leads {
+                Leads::To(_, true) if mark.ranges.is_empty() => {
+                    let plan = self.dirs.entry((mark.dir, mark.uid)).or_default();
+                    plan.key = Some(mark.key);
+                    plan.meta = true;
+                }
+                Leads::Nowhere => {
+                    let wanted = self.wanted.entry((mark.dir, mark.uid)).or_default();
+                    wanted.extend(ends(mark.ranges));
+                }
+                _ => {
+                    let place = self.place_of(&mark, &mut what);
+                    let ranges = ends(mark.ranges);
+                    self.want(mark.dir, mark.uid, mark.key, place, ranges);
+                }
+            }
         }
     }
 
-    fn add_dir(&mut self, mark: DirMark) {
+    fn add_dir(&mut self, mark: DirMark, leads: Leads) {
         let plan = self.dirs.entry((mark.dir, mark.uid)).or_default();
-        plan.key = Some(mark.key);
+        if !matches!(leads, Leads::Nowhere) {
+            plan.key = Some(mark.key);
+        }
         plan.all |= mark.all || mark.deep;
         plan.deep |= mark.deep;
         plan.names
             .extend(mark.names.iter().filter_map(|n| Name::new(n)));
     }
 
-    fn add_file(&mut self, mark: FileMark, place: Option<Place>) {
-        let ranges = mark.ranges.into_iter();
-        let ranges = ranges.map(|(offset, len)| (offset, offset.saturating_add(len)));
-        self.want(mark.dir, mark.uid, mark.key, place, ranges.collect());
+    /// Where a marked file was; its directory is found on the way.
+    fn place_of(
+        &mut self,
+        mark: &FileMark,
+        mut what: impl FnMut(DirId, Key) -> Leads,
+    ) -> Option<Place> {
+        let (parent, name) = mark.place.as_ref()?;
+        let Leads::To(uid, _) = what(mark.dir, *parent) else {
+            return None;
+        };
+        let plan = self.dirs.entry((mark.dir, uid)).or_default();
+        plan.key.get_or_insert(*parent);
+        Some((uid, Name::new(name)?))
     }
 
     /// A file is to be compared in these ranges.
@@ -233,6 +242,22 @@ impl Plan {
         self.walks.extend(left.walks);
         self.missing.extend(left.missing);
     }
+}
+
+/// Of a marked file. Where the map did not know it the tree does; what is gone needs no mark then.
+fn identity(marked: Uid, leads: Leads) -> Option<Uid> {
+    match (marked, leads) {
+        (Uid::NONE, Leads::To(uid, _)) => Some(uid),
+        (Uid::NONE, _) => None,
+        (uid, _) => Some(uid),
+    }
+}
+
+/// Offsets and ends, of offsets and lengths.
+pub(super) fn ends(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    let ranges = ranges.into_iter();
+    let ranges = ranges.map(|(offset, len)| (offset, offset.saturating_add(len)));
+    ranges.collect()
 }
 
 fn is_among(births: &[Births], uid: Uid) -> bool {

@@ -2,12 +2,13 @@
 //! way the target has to them; the same file is found here by identity, below what is known.
 
 use super::super::bounded::Name;
-use super::super::messages::{PeerMark, PeerTouch, Reply, Request, Way};
+use super::super::messages::{Kind, PeerMark, PeerTouch, Reply, Request, Way};
 use super::super::{Failure, Feed, Pipe};
 use super::look::source_failed;
+use super::plan::{WHOLE, ends};
 use super::{Engine, is_gone};
 use crate::ids::{DirId, Key, Uid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 type Keys = BTreeMap<(DirId, Uid), Key>;
 
@@ -37,8 +38,14 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             from = next;
         }
+        // Of the source's own marks some may be of what it has at another key now.
+        let mut listed = HashSet::new();
         loop {
             self.learn(&mut keys)?;
+            if !left.is_empty() || self.is_wanting() {
+                self.learn_births(&mut keys, &mut listed);
+            }
+            let found = self.found_again(&keys);
             let count = left.len();
             let mut still = Vec::new();
             for mark in left {
@@ -47,7 +54,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 }
             }
             left = still;
-            if left.is_empty() || left.len() == count {
+            if left.len() == count && !found {
                 break;
             }
         }
@@ -85,7 +92,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                     break;
                 };
                 for (_, entry) in entries {
-                    if entry.kind == super::super::messages::Kind::Directory {
+                    if entry.kind == Kind::Directory {
                         keys.insert((*dir, entry.uid), entry.key);
                     }
                 }
@@ -93,6 +100,52 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
         }
         Ok(())
+    }
+
+    /// Directories are marked that are gone at the source, or at another key.
+    fn is_wanting(&self) -> bool {
+        self.plan.dirs.values().any(|plan| plan.key.is_none())
+    }
+
+    /// Learns what stands in known directories whose entries were never marked: those born lately.
+    fn learn_births(&self, keys: &mut Keys, listed: &mut HashSet<(DirId, Uid)>) {
+        let born = |id: &(DirId, Uid)| self.plan.is_birth(id.1);
+        let mut todo: Vec<_> = keys.iter().map(|(id, key)| (*id, *key)).collect();
+        todo.retain(|(id, _)| born(id));
+        while let Some((id, key)) = todo.pop() {
+            if !listed.insert(id) {
+                continue;
+            }
+            let mut cookie = Some(0);
+            while let Some(at) = cookie {
+                // A file, or gone by now.
+                let Ok((entries, next)) = self.tree.list(id.0, key, at) else {
+                    break;
+                };
+                for (_, entry) in entries {
+                    let child = (id.0, entry.uid);
+                    if entry.kind == Kind::Directory {
+                        keys.insert(child, entry.key);
+                    }
+                    if entry.kind == Kind::Directory && born(&child) {
+                        todo.push((child, entry.key));
+                    }
+                }
+                cookie = next;
+            }
+        }
+    }
+
+    /// Marked directories that are at another key now. True if there were any.
+    fn found_again(&mut self, keys: &Keys) -> bool {
+        let mut found = false;
+        for (id, plan) in &mut self.plan.dirs {
+            if plan.key.is_none() {
+                plan.key = keys.get(id).copied();
+                found |= plan.key.is_some();
+            }
+        }
+        found
     }
 
     /// Adds one mark; false if its file is not found here.
@@ -103,11 +156,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let place = place_of(mark);
         match &mark.what {
             PeerTouch::Data(ranges) => {
-                let ranges = ranges.iter().map(|(o, len)| (*o, o.saturating_add(*len)));
-                self.plan.want(mark.dir, uid, key, None, ranges.collect());
+                let ranges = ends(ranges.clone());
+                self.plan.want(mark.dir, uid, key, None, ranges);
             }
             PeerTouch::Whole => {
-                let whole = vec![super::plan::WHOLE];
+                let whole = vec![WHOLE];
                 self.plan.want(mark.dir, uid, key, None, whole);
             }
             PeerTouch::Names(names) => {
@@ -185,13 +238,11 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let id = (mark.dir, *uid);
         match mark.what {
             PeerTouch::Data(ranges) => {
-                let ranges = ranges.into_iter();
-                let ranges = ranges.map(|(o, len)| (o, o.saturating_add(len)));
-                self.plan.wanted.entry(id).or_default().extend(ranges);
+                self.plan.wanted.entry(id).or_default().extend(ends(ranges));
             }
             PeerTouch::Whole => {
                 let wanted = self.plan.wanted.entry(id).or_default();
-                wanted.push(super::plan::WHOLE);
+                wanted.push(WHOLE);
             }
             PeerTouch::Names(names) => {
                 let plan = self.plan.dirs.entry(id).or_default();

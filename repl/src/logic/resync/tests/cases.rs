@@ -207,6 +207,29 @@ fn many_entries() {
     assert!(world.requests.get() < 20 && requests > 20);
 }
 
+/// As a resync does it that has lost the directory, and brings it back with its identity.
+#[test]
+fn a_directory_that_was_made_anew_since_it_was_marked() {
+    let (world, root) = both();
+    let old = at(&world, "d").2;
+    world.app.borrow_mut().file(old, "new", b"marked");
+    world.app.borrow_mut().remove(old, b"other");
+    let tree = world.source();
+    let uid = Some(tree.uid_of(old));
+    let now = (9, 9);
+    let anew = tree
+        .make((root, b"anew"), Kind::Directory, uid, now)
+        .unwrap();
+    for name in [&b"file"[..], b"new"] {
+        tree.rename((old, name), (anew, name), false, now).unwrap();
+    }
+    world.app.borrow_mut().remove(root, b"d");
+    tree.rename((root, b"anew"), (root, b"d"), false, now)
+        .unwrap();
+    assert_eq!(sent(&world), 6);
+    assert_eq!(world.target.swept(), 1);
+}
+
 #[test]
 fn attributes_alone() {
     let (world, root) = both();

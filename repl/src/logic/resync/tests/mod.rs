@@ -86,6 +86,7 @@ impl World {
         self.held.set(false);
         let order = Order {
             baseline: Id128([self.baseline.get(); 16]),
+            peer_marks: true,
             ..Order::default()
         };
         let pipe = Local {
