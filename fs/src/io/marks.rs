@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use tandem_repl::control::MarksStatus;
 use tandem_repl::ids::{DirId, Id128, Uid};
-use tandem_repl::io::journal::{Journal, JournalError};
+use tandem_repl::io::journal::{Checkpoints, Journal, JournalError};
 use tandem_repl::logic::dirty::{self, Cover, Generation, Limits, Map, Pressure, Rules, Touch};
 
 /// For measuring only: nothing is marked, so nothing is known after a crash.
@@ -312,10 +312,11 @@ impl Marks {
         );
         let written = {
             let mut journal = self.journal();
-            journal.checkpoints += 1;
+            let before = journal.checkpoints;
+            journal.checkpoints.completed += 1;
             let written = self.rewrite(&mut journal, |map| map.drop_before(generation, warm));
             if written.is_err() {
-                journal.checkpoints -= 1;
+                journal.checkpoints = before;
             }
             written
         };
@@ -330,22 +331,32 @@ impl Marks {
         self.map().set_everything();
     }
 
-    /// Number of the last checkpoint of both nodes.
-    pub(crate) fn checkpoints(&self) -> u64 {
+    /// Numbers of the last checkpoints of both nodes.
+    pub(crate) fn checkpoints(&self) -> Checkpoints {
         self.journal().checkpoints
     }
 
-    /// The peer has seen this checkpoint, or this node is as equal as after it.
+    /// This node has flushed for the checkpoint that its peer is about to complete.
     ///
     /// # Errors
     /// As of [`Self::drop_before`].
-    pub(crate) fn raise_checkpoints(&self, number: u64) -> Result<(), String> {
+    pub(crate) fn claim_checkpoint(&self) -> Result<(), String> {
+        let completed = self.checkpoints().completed;
+        let claimed = completed + 1;
+        self.set_checkpoints(Checkpoints { completed, claimed })
+    }
+
+    /// What the numbers are from here on.
+    ///
+    /// # Errors
+    /// As of [`Self::drop_before`].
+    pub(crate) fn set_checkpoints(&self, numbers: Checkpoints) -> Result<(), String> {
         let written = {
             let mut journal = self.journal();
-            if journal.checkpoints >= number {
+            if journal.checkpoints == numbers {
                 return Ok(());
             }
-            journal.checkpoints = number;
+            journal.checkpoints = numbers;
             self.rewrite(&mut journal, |_| {})
         };
         self.written(written)

@@ -76,11 +76,11 @@ impl Tree for Service {
     }
 
     fn checkpoints(&self) -> u64 {
-        self.marks.checkpoints()
+        self.marks.checkpoints().completed
     }
 
-    fn raise_checkpoints(&self, number: u64) -> Result<(), String> {
-        self.marks.raise_checkpoints(number)
+    fn claim_checkpoint(&self) -> Result<(), String> {
+        self.marks.claim_checkpoint()
     }
 
     fn pressure(&self) -> Pressure {

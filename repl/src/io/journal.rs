@@ -42,6 +42,17 @@ pub enum JournalError {
     Full,
 }
 
+/// Numbers of checkpoints, the same on both nodes. They tell a node that was put back to what it was
+/// before (a snapshot, a backup) from one that was only away: marks of completed checkpoints are
+/// gone, so such a node must be compared wholly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// The last one after which marks were dropped here.
+    pub completed: u64,
+    /// The last one for which this node, following, flushed: the peer may have completed it.
+    pub claimed: u64,
+}
+
 /// What a file begins with, before the records.
 #[derive(Serialize, Deserialize)]
 struct Start {
@@ -50,7 +61,7 @@ struct Start {
     size: u64,
     boot: Id128,
     clean: bool,
-    checkpoints: u64,
+    checkpoints: Checkpoints,
 }
 
 /// What was found when the journal was opened.
@@ -61,8 +72,7 @@ pub struct Found {
     pub boot: Id128,
     /// The last thing written was [`Journal::rewrite`] with `clean`.
     pub clean: bool,
-    /// See [`Journal::checkpoints`].
-    pub checkpoints: u64,
+    pub checkpoints: Checkpoints,
     /// Why the records say that everything may differ, if it is for damage.
     pub damage: Option<String>,
 }
@@ -72,8 +82,8 @@ pub struct Found {
 pub struct Journal {
     dir: PathBuf,
     boot: Id128,
-    /// Number of the last checkpoint of both nodes; written with the next file that is begun.
-    pub checkpoints: u64,
+    /// Written with the next file that is begun.
+    pub checkpoints: Checkpoints,
     /// Of the file in use; the other has an earlier one.
     generation: u64,
     files: [Option<(File, u64)>; 2],
@@ -119,7 +129,7 @@ impl Journal {
         let mut journal = Self {
             dir: dir.to_path_buf(),
             boot,
-            checkpoints: 0,
+            checkpoints: Checkpoints::default(),
             generation: newest,
             files: [None, None],
             at: 0,
@@ -355,7 +365,7 @@ fn judge(states: [State; 2], expected: bool) -> Found {
         records: vec![Record::Everything],
         boot: Id128::default(),
         clean: false,
-        checkpoints: 0,
+        checkpoints: Checkpoints::default(),
         damage: Some(why.to_string()),
     };
     let count = |what: fn(&State) -> bool| states.iter().filter(|s| what(s)).count();
@@ -377,7 +387,7 @@ fn judge(states: [State; 2], expected: bool) -> Found {
                 records: Vec::new(),
                 boot: Id128::default(),
                 clean: false,
-                checkpoints: 0,
+                checkpoints: Checkpoints::default(),
                 damage: None,
             };
         }

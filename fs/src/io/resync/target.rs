@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_repl::ids::{DirId, Id128, Key, Uid};
+use tandem_repl::io::journal::Checkpoints;
 use tandem_repl::io::record::boot_id;
 use tandem_repl::logic::resync::messages::{Attrs, Hash, Kind, Open, PeerMark};
 use tandem_repl::logic::resync::target::{Begun, Listing, TargetTree, There};
@@ -173,7 +174,10 @@ impl TargetTree for FsTarget {
             walked,
         };
         of(parking::write_note(first, &note))?;
-        let own = |s: &Arc<Service>| s.marks.checkpoints();
+        let own = |s: &Arc<Service>| {
+            let numbers = s.marks.checkpoints();
+            numbers.completed.max(numbers.claimed)
+        };
         Ok(Begun {
             boot,
             suspect,
@@ -397,8 +401,11 @@ impl TargetTree for FsTarget {
             of(parking::put_away(volume))?;
         }
         if let Some(service) = &self.service {
-            let number = self.checkpoints.load(Ordering::Relaxed);
-            let set = service.marks.raise_checkpoints(number);
+            let completed = self.checkpoints.load(Ordering::Relaxed);
+            let claimed = completed;
+            let set = service
+                .marks
+                .set_checkpoints(Checkpoints { completed, claimed });
             set.map_err(|_| libc::EIO)?;
         }
         Ok(())

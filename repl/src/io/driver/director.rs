@@ -4,7 +4,7 @@ use super::super::clock;
 use super::super::record::RecordStore;
 use super::source::{Reached, Start};
 use super::{Command, Event, Shared, Tree};
-use crate::control::Refusal;
+use crate::control::{Refusal, State};
 use crate::ids::{Id128, OpSeq};
 use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
@@ -217,9 +217,19 @@ impl Director {
             Output::FailAll => self.end_waiting(Err(libc::EIO)),
             Output::Complete(seqs) => self.end_some(&seqs),
             Output::Flush(round) => {
+                let follows = self.shared.lock().member.state() == State::Second;
+                let claims = follows && self.checkpoint.is_some();
+                let flush = move |tree: &dyn Tree| {
+                    tree.flush()?;
+                    if claims {
+                        tree.claim_checkpoint()
+                    } else {
+                        Ok(())
+                    }
+                };
                 self.aside(
                     "flush",
-                    move |tree| Input::Flushed(round, tree.flush()),
+                    move |tree| Input::Flushed(round, flush(tree)),
                     move |e| Input::Flushed(round, Err(e)),
                 );
             }

@@ -154,8 +154,7 @@ impl Feed for Passes<'_> {
             Since::Last => tree.marks(previous),
             Since::Start { boot, checkpoints } => {
                 state.boot = boot;
-                let restored = checkpoints.saturating_add(1) < tree.checkpoints();
-                tree.raise_checkpoints(checkpoints).map_err(Stop)?;
+                let restored = checkpoints < tree.checkpoints();
                 if restored {
                     let peer = &self.work.shared.hello.peer;
                     tracing::warn!("{peer} was put back to an earlier state: all is compared");

@@ -57,13 +57,13 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// A text that says why the journal could not be written.
     fn drop_marks(&self, before: Generation, warm: bool) -> Result<(), String>;
-    /// Number of the last checkpoint.
+    /// Number of the last checkpoint that was completed here.
     fn checkpoints(&self) -> u64;
-    /// The peer has seen this one.
+    /// Notes durably that this node, following, has flushed for the next one.
     ///
     /// # Errors
     /// As of [`Self::drop_marks`].
-    fn raise_checkpoints(&self, number: u64) -> Result<(), String>;
+    fn claim_checkpoint(&self) -> Result<(), String>;
     fn pressure(&self) -> Pressure;
     /// Delays every change by so much, because a resync does not keep up.
     fn slow_down(&self, delay: Duration);

@@ -165,7 +165,7 @@ pub struct Open {
     pub aside: Option<Aside>,
     /// Whether the target's marks are to be had.
     pub marks: bool,
-    /// Number of the source's last checkpoint; the target's once it is equal.
+    /// Number of the source's last completed checkpoint; the target's once it is equal.
     pub checkpoints: u64,
 }
 
@@ -307,8 +307,7 @@ pub enum Reply {
         boot: Id128,
         /// The target lost power in an unfinished resync: what that one did may be incomplete.
         suspect: bool,
-        /// Number of the target's last checkpoint. It misses the source's last one if it was lost
-        /// just then; one that misses more was put back to what it was before.
+        /// Number of the last checkpoint for which the target flushed.
         checkpoints: u64,
     },
     Marks {

@@ -156,9 +156,9 @@ pub enum Since {
     /// [complete](PassReport::complete) ended in an earlier session of the same boot of the target,
     /// those since it began will do.
     ///
-    /// `checkpoints`: number of the target's last one. A target that lacks more than the source's
-    /// last is older than marks that are dropped, as a disk that was restored from a backup is: then
-    /// everything may differ.
+    /// `checkpoints`: the target has flushed for that one. A target that lacks one the source has
+    /// completed is older than marks that are dropped, as a disk that was restored from a backup
+    /// is: then everything may differ.
     Start { boot: Id128, checkpoints: u64 },
     /// Since the last call.
     Last,
