@@ -65,7 +65,7 @@ proofs! {
         ["I13 two nodes serve"];
     lease_send_time: "member.lease_send_time", "late_grants", 1,
         ["I13 two nodes serve"];
-    intent_first: "member.intent_first", "dies_asking", 7,
+    intent_first: "member.intent_first", "dies_asking", 18,
         ["I10 the replicas come together"];
     checkpoint_waits: "member.checkpoint_waits", "flush_overtakes", 2,
         ["I6 marks cover what differs"];
@@ -85,7 +85,7 @@ proofs! {
         ["I10 the replicas come together"];
     two_generations: "dirty.two_generations", "checkpoints", 2,
         ["I6 marks cover what differs"];
-    births: "dirty.births", "resync_after_resync", 5,
+    births: "dirty.births", "resync_after_resync", 74,
         ["I6 marks cover what differs"];
     take_before_read: "resync.take_before_read", "resync_after_resync", 1,
         ["I5 equal before growth"];
