@@ -13,7 +13,7 @@ use super::nodes::{Node, Nodes};
 use super::sys;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tandem_repl::ids::FileId;
 use tandem_repl::op::{Op, TimeSet};
 
@@ -23,7 +23,9 @@ const MAX_LISTED: usize = 100_000;
 /// Files with times to be sent.
 #[derive(Default)]
 pub(crate) struct Times {
-    touched: Mutex<Vec<Arc<Node>>>,
+    /// Not held: what is removed while there is no peer to tell would keep its descriptor. What
+    /// the kernel forgets is told before that.
+    touched: Mutex<Vec<Weak<Node>>>,
 }
 
 impl Times {
@@ -72,29 +74,30 @@ impl Times {
             let mut list = self.list();
             if list.len() >= MAX_LISTED {
                 // Without a peer for long; the resync compares times as well.
-                list.drain(..)
-                    .for_each(|n| n.touched.store(false, Ordering::Release));
+                let known = list.drain(..).filter_map(|n| n.upgrade());
+                known.for_each(|n| n.touched.store(false, Ordering::Release));
             }
-            list.push(node.clone());
+            list.push(Arc::downgrade(node));
         }
     }
 
     /// Files whose times the peer may not have yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.list().len()
+        self.list().iter().filter(|n| n.strong_count() > 0).count()
     }
 
     /// Takes everything listed; each file is listed again by its next change.
     pub(crate) fn take(&self) -> Vec<Arc<Node>> {
-        std::mem::take(&mut *self.list())
+        let listed = std::mem::take(&mut *self.list());
+        listed.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Puts one back that could not be sent.
     pub(crate) fn relist(&self, node: Arc<Node>) {
-        self.list().push(node);
+        self.list().push(Arc::downgrade(&node));
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Node>>> {
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Node>>> {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod driver;
 pub mod journal;
 mod link;
+pub(crate) mod random;
 pub mod record;
 mod socket;
 pub mod tls;

@@ -25,17 +25,17 @@ use tandem_repl::logic::resync::{MAX_LISTED, PRIVATE};
 const MARKS: usize = 256;
 
 pub(crate) struct FsTarget {
-    ground: Ground,
+    pub(super) ground: Ground,
     /// Whose marks are told; a test has none.
     pub(super) service: Option<Arc<Service>>,
-    boot: Id128,
+    pub(super) boot: Id128,
     /// Own marks in the peer's words, made when they are first asked for.
     marks: Mutex<Option<(bool, Vec<PeerMark>)>>,
     /// What only this node has is kept aside.
-    keeper: Mutex<Option<Arc<Keeper>>>,
-    aside_limit: u64,
+    pub(super) keeper: Mutex<Option<Arc<Keeper>>>,
+    pub(super) aside_limit: u64,
     /// Of the source.
-    checkpoints: AtomicU64,
+    pub(super) checkpoints: AtomicU64,
 }
 
 impl FsTarget {
@@ -138,51 +138,13 @@ fn unlock_entry(dir: &OwnedFd, name: &std::ffi::CStr) {
     }
 }
 
-fn of<T>(result: io::Result<T>) -> Result<T, i32> {
+pub(super) fn of<T>(result: io::Result<T>) -> Result<T, i32> {
     result.map_err(|e| errno_of(&e))
 }
 
 impl TargetTree for FsTarget {
     fn begin(&self, open: &Open) -> Result<Begun, i32> {
-        let (baseline, aside) = (open.baseline, open.aside.as_ref());
-        self.checkpoints.store(open.checkpoints, Ordering::Relaxed);
-        let keeper = aside.map(|aside| Arc::new(Keeper::new(aside.id, self.aside_limit)));
-        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
-        let first = self.ground.volumes.first().ok_or(libc::ENOENT)?;
-        let boot = self.boot;
-        let (suspect, walked, kept) = match of(parking::read_note(first))? {
-            Some(note) if note.baseline == baseline => {
-                let suspect = note.walked || note.boot != boot;
-                // Not sound again before the end of this resync.
-                let kept = if suspect && !note.walked {
-                    note.boot
-                } else {
-                    boot
-                };
-                (suspect, note.walked, kept)
-            }
-            _ => {
-                for volume in &self.ground.volumes {
-                    of(parking::put_away(volume))?;
-                }
-                (false, false, boot)
-            }
-        };
-        let note = Unfinished {
-            baseline,
-            boot: kept,
-            walked,
-        };
-        of(parking::write_note(first, &note))?;
-        let own = |s: &Arc<Service>| {
-            let numbers = s.marks.checkpoints();
-            numbers.completed.max(numbers.claimed)
-        };
-        Ok(Begun {
-            boot,
-            suspect,
-            checkpoints: self.service.as_ref().map_or(0, own),
-        })
+        self.open_session(open)
     }
 
     fn walking(&self) -> Result<(), i32> {

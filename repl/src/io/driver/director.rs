@@ -1,11 +1,12 @@
 //! Feeds the member machine and performs what it decides, one thing after the other.
 
 use super::super::clock;
+use super::super::random::fresh;
 use super::super::record::RecordStore;
 use super::source::{Reached, Start};
 use super::{Command, Event, Shared, Tree};
 use crate::control::{Refusal, State};
-use crate::ids::{Id128, OpSeq};
+use crate::ids::OpSeq;
 use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
 use crate::logic::resync::messages::Aside;
@@ -395,16 +396,4 @@ impl Director {
                 .tell(Event::Input(failed(format!("thread {name}: {e}"))));
         }
     }
-}
-
-/// Two fresh ids from the kernel's random source.
-fn fresh() -> [Id128; 2] {
-    let mut bytes = [0u8; 32];
-    // SAFETY: the buffer is valid for its length.
-    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    assert_eq!(n, 32, "getrandom returns up to 256 bytes whole");
-    let mut ids = [Id128::default(); 2];
-    ids[0].0.copy_from_slice(&bytes[..16]);
-    ids[1].0.copy_from_slice(&bytes[16..]);
-    ids
 }

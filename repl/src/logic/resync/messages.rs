@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of a block whose hash is compared.
 pub const BLOCK: u64 = 8 * 1024;
-/// Hash of a block; all zero for a block that is a hole altogether.
 pub type Hash = [u8; 16];
-/// The block is a hole.
+/// The block is a hole altogether.
 pub const HOLE: Hash = [0; 16];
 
 /// What an entry is.
@@ -307,7 +306,7 @@ pub enum Reply {
         boot: Id128,
         /// The target lost power in an unfinished resync: what that one did may be incomplete.
         suspect: bool,
-        /// Number of the last checkpoint for which the target flushed.
+        /// The last checkpoint for which the target flushed.
         checkpoints: u64,
     },
     Marks {
