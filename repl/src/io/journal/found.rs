@@ -5,9 +5,9 @@ use crate::ids::Id128;
 use crate::logic::dirty::Record;
 use serde::{Deserialize, Serialize};
 
-/// Numbers of checkpoints, the same on both nodes. They tell a node that was put back to what it was
-/// before (a snapshot, a backup) from one that was only away: marks of completed checkpoints are
-/// gone, so such a node must be compared wholly.
+/// Numbers of checkpoints, the same on both nodes. They tell a node that was put back to what it
+/// was before (a snapshot, a backup) from one that was only away: marks of completed checkpoints
+/// are gone, so such a node must be compared wholly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoints {
     /// The last one after which marks were dropped here.

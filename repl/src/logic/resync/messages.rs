@@ -164,7 +164,7 @@ pub struct Open {
     pub aside: Option<Aside>,
     /// Whether the target's marks are to be had.
     pub marks: bool,
-    /// Number of the source's last completed checkpoint; the target's once it is equal.
+    /// The source's last completed checkpoint.
     pub checkpoints: u64,
 }
 
@@ -302,7 +302,6 @@ pub enum Placed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Opened {
-        /// The target's boot.
         boot: Id128,
         /// The target lost power in an unfinished resync: what that one did may be incomplete.
         suspect: bool,
