@@ -65,7 +65,10 @@ fn take_away(cluster: &Cluster) {
 fn bring_back(cluster: &Cluster) -> u64 {
     let before = bytes_sent(cluster, "node1");
     cluster.lab("start", &["node2"]).unwrap();
-    cluster.tandem("node2", &["second"]).unwrap();
+    if let Err(e) = cluster.tandem("node2", &["second"]) {
+        // Just left behind, it is taken back a moment later, by itself.
+        assert!(format!("{e:#}").contains("(back-off)"), "{e:#}");
+    }
     in_sync(cluster, 0);
     bytes_sent(cluster, "node1") - before
 }

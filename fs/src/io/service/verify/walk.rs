@@ -203,8 +203,10 @@ impl<'a> Walk<'a> {
             .and_then(|fd| print(fd.as_raw_fd(), node.id, what, &mut self.buf));
         let hash = match taken {
             Ok(hash) => hash,
-            // Removed since.
-            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => return Ok(()),
+            // Removed since; a directory that is open still says the second.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
+                return Ok(());
+            }
             Err(e) => {
                 // The walk goes on: the rest is worth knowing, too.
                 drop(order);
