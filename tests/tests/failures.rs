@@ -107,6 +107,9 @@ fn what_cannot_be_read_here_is_read_from_the_peer_and_repaired() {
     let length = broken_disk::unreadable_from(&image, &file).unwrap();
     let mount = cluster.mount_path("node1").unwrap();
     script(&cluster, "node1", "dd if=broken iflag=nocache count=0 2>&1").unwrap();
+    // A few bytes first: they must not cost the rest of their block.
+    let few = "dd if=broken iflag=direct bs=100 count=1 2>/dev/null | wc -c";
+    assert_eq!(script(&cluster, "node1", few).unwrap().trim(), "100");
     let read = fs::read(mount.join("broken"));
     let differs = read
         .as_ref()

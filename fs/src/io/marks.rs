@@ -326,9 +326,13 @@ impl Marks {
         result
     }
 
-    /// Everything may differ; durable with the next record.
-    pub(crate) fn mark_everything(&self) {
-        self.map().set_everything();
+    /// Everything may differ; durable when this returns.
+    ///
+    /// # Errors
+    /// As of [`Self::drop_before`].
+    pub(crate) fn mark_everything(&self) -> Result<(), String> {
+        let written = self.rewrite(&mut self.journal(), Map::set_everything);
+        self.written(written)
     }
 
     /// Numbers of the last checkpoints of both nodes.

@@ -70,7 +70,11 @@ impl Service {
         let node = volume.nodes.get(id).ok_or(libc::EIO)?;
         let driver = self.driver.get().ok_or(libc::EIO)?;
         let _order = node.lock_order();
-        let len = len.min(MAX_DATA as u32);
+        // Whole blocks: what is written back must not leave a part of a lost block as zeros.
+        let before = (offset % PIECE as u64) as usize;
+        let wanted = (len as usize).min(MAX_DATA - before);
+        let offset = offset - before as u64;
+        let len = (before + wanted).next_multiple_of(PIECE) as u32;
         let op = Op::Fetch { id, offset, len };
         let mut data = driver.fetch(|shipment| {
             let none = names::Entries::default();
@@ -93,7 +97,8 @@ impl Service {
         };
         self.marks.mark(volume, &op)?;
         self.write_back(volume, &node, offset, &data);
-        Ok(data)
+        data.truncate(before + wanted);
+        Ok(data.split_off(before.min(data.len())))
     }
 
     /// The same bytes in the same place: no change of the file, so not sent, and its times stay.
@@ -130,8 +135,12 @@ impl Service {
 /// would have to read the block first, as for the end of a file, the block is given back and
 /// another taken.
 fn rewrite(fd: RawFd, offset: u64, data: &[u8]) -> io::Result<()> {
+    let end = offset + data.len() as u64;
+    let size = sys::fstatat(fd, c"")?.st_size.cast_unsigned();
+    let whole =
+        offset.is_multiple_of(PIECE as u64) && (end.is_multiple_of(PIECE as u64) || end >= size);
     match write_all(fd, offset, data) {
-        Err(e) if e.raw_os_error() == Some(libc::EIO) && offset.is_multiple_of(PIECE as u64) => {
+        Err(e) if e.raw_os_error() == Some(libc::EIO) && whole => {
             let length = data.len().next_multiple_of(PIECE) as u64;
             let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
             sys::fallocate(fd, mode, offset, length)?;

@@ -301,7 +301,8 @@ impl<'a> Walk<'a> {
     /// Marks what differs; everything, if that is too much to be remembered.
     pub(super) fn mark(&mut self) {
         if self.found.len() >= MAX_FOUND {
-            self.service.marks.mark_everything();
+            // Who cannot mark any more is told by the journal's failure.
+            let _ = self.service.marks.mark_everything();
         }
         for (node, what) in std::mem::take(&mut self.found) {
             self.service.mark_different(self.volume, &node, what);
