@@ -63,8 +63,8 @@ impl Member {
             remedy,
         ));
         self.enter(Phase::Wait);
-        // A bad moment is no answer; the command goes on waiting.
-        if !matches!(&*reject.code, "moving" | "verdict") {
+        // A bad moment is no answer; the command goes on waiting, as the node does.
+        if !matches!(&*reject.code, "moving" | "verdict" | "back-off") {
             self.fail_follow();
         }
     }

@@ -157,6 +157,8 @@ fn a_slow_peer_says_itself_that_it_is_stale_and_stays_out_for_a_while() {
         (p.states()[0], p.code(1)),
         (State::Alone, "back-off".into())
     );
+    let refused = p.resolved.iter().any(|(_, answer)| answer.is_err());
+    assert!(!refused, "a pause refuses no command: {:?}", p.resolved);
     p.pass(1500);
     assert_eq!(p.states(), [State::Prim, State::Second], "{:#?}", p.log);
     // Again: twice as long.
