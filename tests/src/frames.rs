@@ -212,11 +212,11 @@ fn record() -> impl Strategy<Value = Record> {
         option::of(epoch),
         [vec(id(), 0..60), vec(id(), 0..4)],
         option::of(id()),
-        any::<[bool; 5]>(),
+        any::<[bool; 6]>(),
         id(),
     );
     rest.prop_map(|(volume, epoch, [ended, void], intent, flags, boot)| {
-        let [clean, left, stale, lost, served] = flags;
+        let [clean, left, stale, lost, flush_failed, served] = flags;
         Record {
             volume,
             epoch,
@@ -227,6 +227,7 @@ fn record() -> impl Strategy<Value = Record> {
             left,
             stale,
             lost,
+            flush_failed,
             served,
             boot,
         }

@@ -2,6 +2,7 @@
 //! Pure: no clock, no file, no socket.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod hold;
 pub mod join;
 pub mod open;
 pub mod pattern;

@@ -1,7 +1,7 @@
 //! The record on disk: two slots, written in turn, each whole under a checksum.
 //!
 //! ```text
-//! slot file: magic "TNDMREC2" (8) ┆ generation u64 ┆ length u32 ┆ crc32 of generation, length
+//! slot file: magic "TNDMREC3" (8) ┆ generation u64 ┆ length u32 ┆ crc32 of generation, length
 //! and body u32 ┆ body (postcard)
 //! ```
 //! Both files have their full size from the beginning and are overwritten in place, so that a
@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-const MAGIC: &[u8; 8] = b"TNDMREC2";
+const MAGIC: &[u8; 8] = b"TNDMREC3";
 const HEAD: usize = 24;
 /// Size of a slot, bytes: the full ended list and more.
 const SLOT: usize = 64 * 1024;

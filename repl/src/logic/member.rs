@@ -66,6 +66,8 @@ pub struct Member {
     deferred: VecDeque<Input>,
     /// The record could not be written: nothing is decided until the daemon starts again.
     broken: bool,
+    /// A flush failed since this node booted or its replica was made anew.
+    flush_failed: bool,
     phase: Phase,
     since: Instant,
     started: Instant,
@@ -123,7 +125,9 @@ impl Member {
         let mut record = record;
         let cut_off = record.epoch.is_some() && !record.clean && record.boot != boot;
         record.lost |= cut_off && config.rules.lost_node;
+        record.flush_failed &= record.boot == boot;
         let mut member = Self {
+            flush_failed: record.flush_failed,
             lease: Lease::new(&config, &record, now),
             boot,
             record,

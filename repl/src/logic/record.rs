@@ -47,6 +47,9 @@ pub struct Record {
     pub stale: bool,
     /// Cut off uncleanly and booted again: what was not flushed is gone. Ended by growth.
     pub lost: bool,
+    /// A flush failed in the boot below: pages the kernel calls clean may not be on the disk, so
+    /// that a later flush proves nothing. Ended by growth as the target, and by another boot.
+    pub flush_failed: bool,
     /// I served last.
     pub served: bool,
     /// Boot in which this was written.

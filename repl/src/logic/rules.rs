@@ -58,6 +58,8 @@ pub struct Rules {
     pub shrink_first: bool,
     /// The source lists what the target's branch of the history was when it takes it in. Off: not.
     pub loser_listed: bool,
+    /// After a failed flush no later one proves that marks may go. Off: the next one does.
+    pub failed_flush_counts: bool,
 }
 
 impl Default for Rules {
@@ -88,6 +90,7 @@ impl Default for Rules {
             growth_holds_answers: true,
             shrink_first: true,
             loser_listed: true,
+            failed_flush_counts: true,
         }
     }
 }

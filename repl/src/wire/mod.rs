@@ -25,6 +25,6 @@ pub use raw::WireError;
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest
 /// common one; a change that an old node would misread raises it.
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;
 /// Oldest version still spoken.
-pub const WIRE_VERSION_MIN: u16 = 2;
+pub const WIRE_VERSION_MIN: u16 = 3;

@@ -31,6 +31,20 @@ const LACKS: &str = "the kernel lacks ";
 /// Bytes of a file's identity that are the same on both nodes.
 const IDENTITY: usize = 16;
 
+/// What every thread of a guest's daemon waits for.
+const THREADS: &str = "for p in /proc/[0-9]*; do case $(cat $p/comm 2>/dev/null) in tandem*) \
+    for t in $p/task/*; do echo $(cat $t/comm $t/wchan) $(cut -d' ' -f1 $t/syscall); done;; \
+    esac; done";
+
+/// Status and threads of a daemon that does not do what it should.
+fn doing(machine: &Machine) -> String {
+    let or_why = |what: Result<String>| what.unwrap_or_else(|e| format!("{e:#}"));
+    let status = or_why(machine.tandem(&["status", MODULE, "--json"]));
+    let threads = or_why(machine.remote().run(&["/bin/sh", "-c", THREADS]));
+    let (status, threads) = (status.trim(), threads.trim().replace('\n', "; "));
+    format!("{}: {status}\n  threads: {threads}\n", machine.name)
+}
+
 /// What `tandem status --json` prints.
 #[derive(Deserialize)]
 struct Answer {
@@ -187,6 +201,7 @@ impl Pair {
                 machine.name,
                 lines[from..].join("\n  ")
             ));
+            words.push_str(&doing(machine));
         }
         words
     }

@@ -9,6 +9,7 @@ use super::tree::{EIO, ENOSPC};
 use super::world::{Event, Local, World};
 use super::{Msg, Time};
 use tandem_repl::ids::OpSeq;
+use tandem_repl::logic::member::Input;
 use tandem_repl::wire::Control;
 
 impl World {
@@ -229,7 +230,8 @@ impl World {
             }
             self.checks.acked.sync_failed(n);
             let what = format!("fsync: errno {errno}");
-            self.news(n, News::ApplyFailed(session, what));
+            // Whatever became of the session.
+            self.tell(n, Input::LocalFailed { what });
         }
         self.send_in(n, session, Msg::Ack(seq, errno));
     }

@@ -178,6 +178,13 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
             found.push(PeerMark {
                 dir: DIR,
                 way,
+                several: tree.get(ino).is_ok_and(|i| i.meta.kind == Kind::File)
+                    && tree
+                        .places()
+                        .iter()
+                        .filter(|(_, _, child)| *child == ino)
+                        .count()
+                        > 1,
                 what,
             });
         }

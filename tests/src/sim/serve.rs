@@ -4,7 +4,7 @@
 mod gate;
 mod journal;
 
-use super::change::{Change, DIR};
+use super::change::Change;
 use super::check::Held;
 use super::node::{Busy, Job, Stage};
 use super::resync;
@@ -95,8 +95,8 @@ impl World {
         if let Change::Make { uid, .. } = &mut job.change {
             *uid = map.next_uid();
         }
-        resync::touch_all(&job.change, &tree, map, &mut |map, touch| {
-            if let Cover::Needs(seq) = map.cover(DIR, touch) {
+        resync::touch_all(&job.change, &tree, map, &mut |cover| {
+            if let Cover::Needs(seq) = cover {
                 needs = needs.max(seq);
             }
         });

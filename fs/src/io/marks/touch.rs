@@ -200,9 +200,11 @@ impl Marks {
         let Some(dir) = volume.nodes.get(parent) else {
             return Cover::Covered;
         };
-        if !self.map().is_deep(volume.id, dir.handle.key()) {
-            return Cover::Covered;
+        let map = self.map();
+        if !map.is_deep(volume.id, dir.handle.key()) {
+            return map.cover_everything();
         }
+        drop(map);
         let found = volume.nodes.fd(&dir).and_then(|fd| {
             let name = cstring(name)?;
             let handle = sys::handle_at(fd.as_raw_fd(), &name)?;

@@ -62,6 +62,11 @@ impl Ground {
         Ok(fd)
     }
 
+    /// The file has a name, whichever.
+    pub(super) fn is_alive(&self, dir: DirId, key: Key) -> bool {
+        self.open(dir, key).is_ok_and(|fd| exists(&fd))
+    }
+
     /// A descriptor that was opened elsewhere.
     pub(super) fn keep(&self, dir: DirId, key: Key, fd: Arc<OwnedFd>) {
         *self.slot(&key) = Some((dir, key, fd));

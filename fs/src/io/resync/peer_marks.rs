@@ -54,23 +54,41 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
         }
     }
     for mark in &marks.files {
-        let Some(way) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
+        let Some((way, several)) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
+            if ground.is_alive(mark.dir, mark.key) {
+                // It lost the name it was known by, and has another.
+                return (true, Vec::new());
+            }
             continue;
         };
+        let dir = mark.dir;
         for some in mark.ranges.chunks(RANGES) {
-            walk.tell(mark.dir, &way, PeerTouch::Data(some.to_vec()));
+            walk.tell_file(dir, &way, several, PeerTouch::Data(some.to_vec()));
         }
         if mark.ranges.is_empty() {
-            walk.tell(mark.dir, &way, PeerTouch::Data(Vec::new()));
+            walk.tell_file(dir, &way, several, PeerTouch::Data(Vec::new()));
         }
     }
     (false, walk.told)
 }
 
 impl Walk<'_> {
+    /// Of a file.
+    fn tell_file(&mut self, dir: DirId, way: &Way, several: bool, what: PeerTouch) {
+        self.tell(dir, way, what);
+        if let Some(mark) = self.told.last_mut() {
+            mark.several = several;
+        }
+    }
+
     fn tell(&mut self, dir: DirId, way: &Way, what: PeerTouch) {
         let way = way.clone();
-        self.told.push(PeerMark { dir, way, what });
+        self.told.push(PeerMark {
+            dir,
+            way,
+            several: false,
+            what,
+        });
     }
 
     /// What was born here since the last checkpoint has no marks of its own: it is behind marked
@@ -118,15 +136,21 @@ impl Walk<'_> {
             if let Some(uid) = entry.uid.filter(|_| entry.kind == Kind::File) {
                 let mut way = way.clone();
                 way.push((uid, name.to_vec()));
-                self.tell(dir, &way, PeerTouch::Whole);
+                self.tell_file(dir, &way, entry.links > 1, PeerTouch::Whole);
             }
         }
     }
 
-    fn file_way(&mut self, dir: DirId, key: Key, place: Option<&(Key, Box<[u8]>)>) -> Option<Way> {
+    /// The way to a file, and whether it has other names.
+    fn file_way(
+        &mut self,
+        dir: DirId,
+        key: Key,
+        place: Option<&(Key, Box<[u8]>)>,
+    ) -> Option<(Way, bool)> {
         let Some((parent, name)) = place else {
             // A directory's own attributes.
-            return self.way(dir, key);
+            return Some((self.way(dir, key)?, false));
         };
         let entry = self.ground.look(dir, *parent, name).ok()??;
         if entry.handle.key() != key {
@@ -134,7 +158,8 @@ impl Walk<'_> {
         }
         let mut way = self.way(dir, *parent)?;
         way.push((entry.uid?, name.to_vec()));
-        Some(way)
+        let several = entry.kind != Kind::Directory && entry.links > 1;
+        Some((way, several))
     }
 
     /// The way to a directory.

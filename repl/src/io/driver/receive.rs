@@ -5,6 +5,7 @@ use super::super::link::LinkEvent;
 use super::{Completion, Core, Event, Shared};
 use crate::ids::{DirId, OpSeq};
 use crate::logic::acks::AckOutcome;
+use crate::logic::member::Input;
 use crate::logic::resync::messages::Reply;
 use crate::op::{DIFFERS, Op};
 use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack, encode_data, encode_reply};
@@ -258,7 +259,11 @@ impl Shared {
                     self.answer_question(decoded.seq, dir, &op, replies);
                     return Ok(());
                 }
-                let errno = self.apply(session, &op, || self.tree.apply(dir, &op));
+                let errno = self.apply(
+                    &op,
+                    || self.tree.apply(dir, &op),
+                    |what| Event::ApplyFailed(session, what),
+                );
                 match op.sync_part() {
                     Some(op) if errno == 0 => {
                         syncs.push(SyncJob {
@@ -350,7 +355,12 @@ impl Shared {
     }
 
     /// Applies one operation; after a failure nothing more is applied in this session.
-    fn apply(&self, session: u64, op: &Op<'_>, work: impl FnOnce() -> Result<(), i32>) -> i32 {
+    fn apply(
+        &self,
+        op: &Op<'_>,
+        work: impl FnOnce() -> Result<(), i32>,
+        news: impl FnOnce(String) -> Event,
+    ) -> i32 {
         match work() {
             Ok(()) => {
                 self.metrics.applied.fetch_add(1, Ordering::Relaxed);
@@ -361,7 +371,7 @@ impl Shared {
                 let error = io::Error::from_raw_os_error(errno);
                 let what = format!("{}: {error}", op.describe());
                 tracing::error!("operation of the peer failed here: {what}");
-                self.tell(Event::ApplyFailed(session, what));
+                self.tell(news(what));
                 errno
             }
         }
@@ -371,7 +381,12 @@ impl Shared {
         if self.lock().session != job.session {
             return;
         }
-        let errno = self.apply(job.session, &job.op, || self.tree.sync(job.dir, &job.op));
+        // Whatever became of the session: what the disk did not take concerns this node.
+        let errno = self.apply(
+            &job.op,
+            || self.tree.sync(job.dir, &job.op),
+            |what| Event::Input(Input::LocalFailed { what }),
+        );
         let mut reply = Vec::with_capacity(HEADER + 4);
         encode_ack(&mut reply, job.seq, errno);
         let mut core = self.lock();

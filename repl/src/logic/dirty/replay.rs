@@ -2,7 +2,7 @@
 
 use super::file::File;
 use super::folder::Folder;
-use super::{Map, Record};
+use super::{Cover, Map, Record};
 use crate::ids::{DirId, Key, Uid};
 
 /// Starts of the daemon without a checkpoint between them, before everything is marked.
@@ -134,6 +134,15 @@ impl Map {
             .then(|| self.dirs.get(&(dir, key)))
             .flatten();
         folder.is_some_and(|f| f.deep.kept || f.deep.used >= self.floor)
+    }
+
+    /// Where everything is marked directories need no marks of their own, once that is durable: for
+    /// what would otherwise need one.
+    pub fn cover_everything(&self) -> Cover {
+        match self.everything.kept || self.everything.used >= self.floor {
+            true => self.wait(self.everything_seq),
+            false => Cover::Covered,
+        }
     }
 
     /// A file lost or changed the name at which it was marked; `None`: another is not known.

@@ -180,7 +180,7 @@ impl Member {
         let said = result.clone().map_err(|why| super::bounded(&why));
         self.send(Control::CheckpointFlushed(number, said));
         if let Err(why) = result {
-            self.spoil("flush-failed", &format!("flush: {why}"));
+            self.on_local_failed(&format!("flush: {why}"));
         }
     }
 

@@ -12,6 +12,7 @@ impl Member {
     pub(super) fn persist(&mut self, mut record: Record, then: Then) {
         assert!(self.writing.is_none(), "one record at a time");
         record.boot = self.boot;
+        record.flush_failed = self.flush_failed;
         self.writing = Some((record.clone(), then));
         self.out.push(Output::Persist(Box::new(record)));
     }
@@ -29,6 +30,7 @@ impl Member {
             self.send_state();
         }
         match then {
+            Then::Noted => {}
             Then::Voided => self.say(),
             Then::Listed => self.judge(),
             Then::Intent => self.intent_written(),
@@ -107,7 +109,17 @@ impl Member {
 
     pub(super) fn on_flushed(&mut self, round: u64, result: Result<(), String>) {
         let Some(purpose) = self.flushes.remove(&round) else {
+            // Nobody waits for it any more, but what failed has failed.
+            if let Err(why) = result {
+                self.on_local_failed(&format!("flush: {why}"));
+            }
             return;
+        };
+        let proves = !matches!(purpose, FlushFor::Peer(_) | FlushFor::Checkpoint);
+        let result = if self.flush_failed && !proves {
+            result.and(Err("an earlier flush failed".into()))
+        } else {
+            result
         };
         match (purpose, result) {
             (FlushFor::Peer(number), result) => self.flushed_for_peer(number, result),
@@ -117,7 +129,7 @@ impl Member {
             (FlushFor::Alone, Ok(())) => {}
             (FlushFor::Checkpoint, Ok(())) => self.checkpoint_flushed(),
             (FlushFor::Adopt, Ok(())) => self.adopt_flushed(),
-            (FlushFor::Adopt, Err(why)) => self.spoil("flush-failed", &format!("flush: {why}")),
+            (FlushFor::Adopt, Err(why)) => self.on_local_failed(&format!("flush: {why}")),
             (FlushFor::Leave, Ok(())) => self.leave_flushed(),
             (FlushFor::Leave, Err(why)) => self.leave_flush_failed(&why),
         }
@@ -164,9 +176,14 @@ impl Member {
         self.persist(record, Then::Stale);
     }
 
-    /// What this node serves could not be brought to its disk. With a current follower it hands
-    /// over: it calls itself stale durably, so that the follower is provably the newest (I3).
+    /// Something could not be brought to this node's disk. The kernel tells that once and calls the
+    /// pages clean afterwards, so no flush proves anything any more (I6). Who serves with a current
+    /// follower hands over: it calls itself stale durably, so that the follower is provably the
+    /// newest (I3). Who serves alone does so when its follower is current again, at the first
+    /// checkpoint.
     pub(super) fn on_local_failed(&mut self, what: &str) {
+        let first = !self.flush_failed;
+        self.flush_failed = self.config.rules.failed_flush_counts;
         let note = Refusal::new(
             "local-disk",
             format!("this node could not bring data to its disk: {what}"),
@@ -186,9 +203,16 @@ impl Member {
                 self.persist(record, Then::Stale);
             }
             Phase::Second | Phase::Follow(_) => self.spoil("flush-failed", what),
+            Phase::Wait if self.two_in_set() && !self.record.stale => {
+                self.spoil("flush-failed", what);
+            }
             // Nothing better is known: it goes on, and says so.
-            _ => {
+            phase => {
+                let idle = matches!(phase, Phase::Wait | Phase::Alone);
                 self.notes.insert("local-disk", note);
+                if idle && first {
+                    self.persist(self.record.clone(), Then::Noted);
+                }
             }
         }
     }

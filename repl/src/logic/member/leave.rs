@@ -80,7 +80,7 @@ impl Member {
                     self.leave_tell();
                 }
                 let mut record = self.record.clone();
-                record.clean = true;
+                record.clean = !self.flush_failed;
                 record.left = tell && self.config.rules.left_before_leave;
                 record.served = leave.served;
                 self.persist(record, Then::Left);
@@ -155,6 +155,7 @@ impl Member {
             return;
         };
         if !leave.served {
+            self.flush_failed = self.config.rules.failed_flush_counts;
             return self.spoil("flush-failed", &format!("flush: {why}"));
         }
         let refusal = Refusal::new(

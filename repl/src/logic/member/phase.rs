@@ -176,6 +176,8 @@ pub(super) struct Session {
 /// Why the record is being written: what is done when it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Then {
+    /// Nothing changes.
+    Noted,
     /// Own intents are given up: say what this node is.
     Voided,
     /// The peer's intents are listed: the verdict can be made.

@@ -170,6 +170,8 @@ impl Member {
     pub(super) fn adopt_flushed(&mut self) {
         if let (Phase::Follow(Follow::Adopting), Some(record)) = (&self.phase, self.adopting.take())
         {
+            // All that is marked was compared with what the disk has, not with what is in memory.
+            self.flush_failed = false;
             self.persist(record, Then::Adopted);
         }
     }

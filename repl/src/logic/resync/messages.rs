@@ -63,6 +63,8 @@ pub struct PeerMark {
     pub dir: DirId,
     /// From the entry below the root down to the file itself; empty: the root.
     pub way: Vec<(Uid, Vec<u8>)>,
+    /// A file with several names, of which only one is told.
+    pub several: bool,
     pub what: PeerTouch,
 }
 

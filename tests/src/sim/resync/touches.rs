@@ -3,18 +3,14 @@
 use super::super::change::{Change, DIR};
 use super::super::tree::{Ino, Name, Tree};
 use tandem_repl::ids::Uid;
-use tandem_repl::logic::dirty::{FileRef, Map, Touch};
+use tandem_repl::logic::dirty::{Cover, FileRef, Map, Touch};
 use tandem_repl::logic::resync::messages::Kind;
 
-/// Calls `mark` with everything a change touches, as the file system service does: where a
-/// directory's files are marked by being in it, one that leaves it is marked by itself.
-pub fn touch_all(
-    change: &Change,
-    tree: &Tree,
-    map: &mut Map,
-    mark: &mut dyn FnMut(&mut Map, &Touch<'_>),
-) {
-    change.touches(tree, &mut |touch| mark(map, touch));
+/// Marks everything a change touches, as the file system service does: where a directory's files
+/// are marked by being in it, one that leaves it is marked by itself. `mark` hears for what the
+/// change has to wait.
+pub fn touch_all(change: &Change, tree: &Tree, map: &mut Map, mark: Mark<'_>) {
+    change.touches(tree, &mut |touch| mark(map.cover(DIR, touch)));
     match change {
         Change::Unlink { dir, name } => leaves(tree, (dir, name), None, map, mark),
         Change::Rename {
@@ -30,7 +26,7 @@ pub fn touch_all(
     }
 }
 
-type Mark<'a> = &'a mut dyn FnMut(&mut Map, &Touch<'_>);
+type Mark<'a> = &'a mut dyn FnMut(Cover);
 
 /// The name is about to lead elsewhere: the file is known by another one, or by `to`.
 fn leaves(
@@ -46,6 +42,7 @@ fn leaves(
     let Ok(Some(ino)) = tree.lookup(parent, name) else {
         return;
     };
+    mark(map.cover_everything());
     if map.is_deep(DIR, Tree::key(parent)) {
         let other = |(at, called, child): &&(Ino, Name, Ino)| {
             *child == ino && (*at != parent || **called != **name)
@@ -65,13 +62,7 @@ fn leaves(
 }
 
 /// Marks a file as it is, as if it were at that place.
-fn mark_whole(
-    tree: &Tree,
-    ino: Ino,
-    (dir, name): &(Ino, Name),
-    map: &mut Map,
-    mark: &mut dyn FnMut(&mut Map, &Touch<'_>),
-) {
+fn mark_whole(tree: &Tree, ino: Ino, (dir, name): &(Ino, Name), map: &mut Map, mark: Mark<'_>) {
     let Ok(inode) = tree.get(ino) else { return };
     let (Some(uid), Kind::File) = (inode.meta.uid, &inode.meta.kind) else {
         return;
@@ -81,14 +72,9 @@ fn mark_whole(
         uid,
         place: Some((Tree::key(*dir), name)),
     };
-    mark(map, &Touch::Meta { file });
-    mark(
-        map,
-        &Touch::Whole {
-            file,
-            size: inode.meta.size,
-        },
-    );
+    let size = inode.meta.size;
+    mark(map.cover(DIR, &Touch::Meta { file }));
+    mark(map.cover(DIR, &Touch::Whole { file, size }));
 }
 
 /// After a change of names the map hears where a marked file is now.

@@ -106,6 +106,8 @@ struct Engine<'a, P, F> {
     batch: Batch,
     settles: Vec<Settling>,
     forgets: Vec<(DirId, Uid)>,
+    /// Marked by the target with several names, and not found here by the one it told.
+    linked: HashSet<(DirId, Uid)>,
     /// Whatever a marked name leads to must be compared.
     suspect: bool,
     /// The content of files at marked names must be compared; see [`Marks::doubtful`].
@@ -153,6 +155,7 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         forgets: Vec::new(),
         suspect: false,
         doubtful: false,
+        linked: HashSet::new(),
         walking: false,
         forgetful: false,
         last: false,

@@ -92,6 +92,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         loop {
             self.fill_marked().await?;
             self.check_left()?;
+            self.look_for_linked();
             if self.plan.walks.is_empty() {
                 break;
             }

@@ -236,6 +236,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             return;
         };
         let id = (mark.dir, *uid);
+        if mark.several {
+            self.linked.insert(id);
+        }
         match mark.what {
             PeerTouch::Data(ranges) => {
                 self.plan.wanted.entry(id).or_default().extend(ends(ranges));
@@ -255,6 +258,18 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 plan.deep |= deep;
                 plan.way = Some(way);
             }
+        }
+    }
+}
+
+impl<P: Pipe, F: Feed> Engine<'_, P, F> {
+    /// A file with several names is marked by the target, which tells one that this node lacks; it
+    /// may be here by another, which neither has marked. Then nothing leads to it but looking
+    /// everywhere.
+    pub(super) fn look_for_linked(&mut self) {
+        let linked = std::mem::take(&mut self.linked);
+        if linked.iter().any(|id| self.plan.wanted.contains_key(id)) {
+            self.walk_all();
         }
     }
 }

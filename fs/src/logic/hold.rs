@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What was written since the last checkpoint, against the limit.
-pub(super) struct Hold {
+pub(crate) struct Hold {
     limit: u64,
     /// What had been written when changes began to go to both nodes: it is marked anyway.
     base: AtomicU64,
@@ -15,7 +15,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         Self {
             limit,
             base: AtomicU64::new(0),
@@ -24,12 +24,12 @@ impl Hold {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::SeqCst)
     }
 
     /// So much was written since the last checkpoint, all in all.
-    pub(super) fn written(&self, hot: u64) {
+    pub(crate) fn written(&self, hot: u64) {
         let new = hot.saturating_sub(self.base.load(Ordering::Relaxed));
         if new >= self.limit && !self.excused.load(Ordering::Relaxed) {
             self.full.store(true, Ordering::SeqCst);
@@ -37,14 +37,14 @@ impl Hold {
     }
 
     /// Changes go to both nodes from now on.
-    pub(super) fn begin(&self, hot: u64) {
+    pub(crate) fn begin(&self, hot: u64) {
         self.base.store(hot, Ordering::Relaxed);
         self.excused.store(false, Ordering::Relaxed);
         self.full.store(false, Ordering::SeqCst);
     }
 
     /// A checkpoint ended; what was written since it began remains.
-    pub(super) fn checkpoint(&self, complete: bool, hot: u64) {
+    pub(crate) fn checkpoint(&self, complete: bool, hot: u64) {
         self.base.store(0, Ordering::Relaxed);
         self.excused.store(!complete, Ordering::Relaxed);
         self.full.store(false, Ordering::SeqCst);
