@@ -182,6 +182,9 @@ impl World {
                 if let Some(daemon) = self.nodes[n].daemon.as_mut() {
                     daemon.applying = false;
                 }
+                if errno == ENOSPC {
+                    self.checks.acked.disk_failed(n);
+                }
                 let what = format!("operation {id}: errno {errno}");
                 self.news(n, News::ApplyFailed(session, what));
                 self.send_in(n, session, Msg::Ack(seq, errno));

@@ -64,7 +64,8 @@ pub fn switches() -> Vec<Switch> {
     group!(found, "dirty", DirtyRules, dirty, two_generations births);
     group!(found, "resync", ResyncRules, resync,
         take_before_read union_of_marks park_first whole_when_settled suspect_after_power_cut
-        sweep_last last_flush);
+        sweep_last last_flush
+        doubt_when_resumed);
     group!(found, "node", Rules, whole,
         mark_first generation_waits no_half_done, but member dirty resync);
     found

@@ -19,7 +19,9 @@ impl FsTarget {
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
         let first = self.ground.volumes.first().ok_or(libc::ENOENT)?;
         let boot = self.boot;
-        let (suspect, walked, kept) = match of(parking::read_note(first))? {
+        let before = of(parking::read_note(first))?;
+        let resumed = before.is_some();
+        let (suspect, walked, kept) = match before {
             Some(note) if note.baseline == baseline => {
                 let suspect = note.walked || note.boot != boot;
                 // Not sound again before the end of this resync.
@@ -50,6 +52,7 @@ impl FsTarget {
         Ok(Begun {
             boot,
             suspect,
+            resumed,
             checkpoints: self.service.as_ref().map_or(0, own),
         })
     }

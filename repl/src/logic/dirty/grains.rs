@@ -13,6 +13,9 @@ const GRAINS: u64 = 16 << 10;
 pub(super) const MOST_GRAINS: u64 = 1 << 20;
 /// And one that is marked beyond its end: all offsets fit a chunk.
 const WHOLE: u8 = 59;
+/// No file is that large, bytes: who reaches that is marked beyond its end, or was when a journal
+/// was written.
+const ENDLESS: u64 = 1 << 58;
 
 pub(super) struct Chunk {
     /// First grain, in chunks.
@@ -42,7 +45,7 @@ pub(super) fn bits(from: u64, to: u64) -> u16 {
 
 /// How fine a file of this many bytes is marked.
 pub(super) fn shift_for(extent: u64) -> u8 {
-    if extent >= END {
+    if extent >= ENDLESS {
         return WHOLE;
     }
     let mut shift = SMALLEST;

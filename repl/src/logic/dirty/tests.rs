@@ -201,6 +201,15 @@ fn a_file_that_leaves_is_marked_beyond_its_end() {
     again.replay(&map.exact());
     assert_eq!(again.marks().files[0].ranges, [(0, 1 << 63)]);
     assert!(again.chunks <= 1, "all offsets are one chunk");
+    // Of one that was written to later, as coarsely.
+    let checkpointed = |map: &mut Map| {
+        checkpoint(map);
+        flushes(map, [data(1, 0, 4096, size)].into_iter());
+        map.exact()
+    };
+    let mut later = Map::new(6, large(), Rules::default());
+    later.replay(&checkpointed(&mut map));
+    assert!(later.chunks <= 1, "{} chunks", later.chunks);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! arrived, so whatever the network does the promise outlasts the lease. Who wants to serve first
 //! stops promising and waits its promise out.
 
-use super::phase::{Follow, LeaveStep, Phase, SwapStep};
+use super::phase::{Follow, LeaveStep, Phase, Swap, SwapStep};
 use super::{AckOutcome, Duration, Instant, Member, MemberConfig, OpSeq, Output, Record};
 use crate::wire::Control;
 use std::collections::VecDeque;
@@ -64,7 +64,7 @@ impl Member {
             Phase::Leave(leave) => {
                 leave.served && leave.step == LeaveStep::Drain && self.two_in_set()
             }
-            Phase::Swap(swap) => swap.step == SwapStep::Drain,
+            Phase::Swap(swap) => matches!(swap.step, SwapStep::Drain | SwapStep::Lease),
             _ => false,
         }
     }
@@ -118,6 +118,10 @@ impl Member {
         };
         let until = from + self.lease.length;
         self.lease.until = Some(self.lease.until.map_or(until, |old| old.max(until)));
+        let taken = |swap: &Swap| swap.step == SwapStep::Lease && self.lease_holds(self.now);
+        if matches!(&self.phase, Phase::Swap(swap) if taken(swap)) {
+            self.swap_leased();
+        }
         self.release_held();
     }
 

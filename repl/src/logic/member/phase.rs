@@ -136,6 +136,8 @@ pub(super) enum SwapStep {
     Record,
     /// The peer serves when its record is written.
     Tell,
+    /// On the new server: its record is written, the old one has not shown yet that it goes along.
+    Lease,
 }
 
 /// The source's part of a rejoin, while it serves alone.

@@ -113,8 +113,21 @@ impl Member {
         if let Some(id) = self.record.epoch_id() {
             self.send(Control::Swapped(id));
         }
+        self.enter(Phase::Swap(Swap {
+            token: None,
+            step: SwapStep::Lease,
+        }));
+        if self.config.rules.lease {
+            self.ask_lease();
+        } else {
+            self.swap_leased();
+        }
+    }
+
+    /// The old server follows. The handover may have been read late, by a node that was stopped for
+    /// a while; without this it would let applications read what is old by now.
+    pub(super) fn swap_leased(&mut self) {
         self.enter(Phase::Prim);
-        self.ask_lease();
         self.gate(Gate::Replicated);
         if let Some(token) = self.swap_token.take() {
             self.resolve(token, Ok(()));
@@ -188,7 +201,7 @@ impl Member {
                 self.gate(Gate::Replicated);
             }
             SwapStep::Drain => self.swap_step(),
-            SwapStep::Tell if waited > limit => {
+            SwapStep::Tell | SwapStep::Lease if waited > limit => {
                 self.out
                     .push(Output::CloseSession("a swap without an answer".into()));
                 self.lose_session("peer-lost", "it did not answer the swap");

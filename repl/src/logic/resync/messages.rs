@@ -307,6 +307,8 @@ pub enum Reply {
         boot: Id128,
         /// The target lost power in an unfinished resync: what that one did may be incomplete.
         suspect: bool,
+        /// An earlier resync was not finished: it may have moved files.
+        resumed: bool,
         /// The last checkpoint for which the target flushed.
         checkpoints: u64,
     },

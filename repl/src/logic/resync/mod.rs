@@ -229,6 +229,9 @@ pub struct Rules {
     pub sweep_last: bool,
     /// What was done is on the target's disk before the resync says that it has ended.
     pub last_flush: bool,
+    /// After an interrupted resync what was in a deep directory of the target is looked for at
+    /// marked names, too.
+    pub doubt_when_resumed: bool,
 }
 
 impl Default for Rules {
@@ -241,6 +244,7 @@ impl Default for Rules {
             suspect_after_power_cut: true,
             sweep_last: true,
             last_flush: true,
+            doubt_when_resumed: true,
         }
     }
 }

@@ -130,9 +130,10 @@ impl Acked {
     pub fn cut(&mut self, n: usize, alone: bool) {
         let other = &self.histories[1 - n];
         let (other_cut, other_holds) = (other.was_cut, other.is_current && !other.was_cut);
+        let other_tainted = other.is_tainted;
         let own = &mut self.histories[n];
         own.was_cut = true;
-        own.was_only |= alone || !other_holds || own.has_told;
+        own.was_only |= alone || !other_holds || other_tainted || own.has_told;
         if other_cut {
             self.histories[1 - n].was_only = true;
         }
@@ -150,6 +151,15 @@ impl Acked {
 
     pub fn sync_failed(&mut self, n: usize) {
         self.histories[n].is_tainted = true;
+        self.disk_failed(n);
+    }
+
+    /// As bad for its replica as a loss of power: what a peer that lost its power had not synced
+    /// was held here only.
+    pub fn disk_failed(&mut self, n: usize) {
+        if self.histories[1 - n].was_cut {
+            self.histories[1 - n].was_only = true;
+        }
     }
 
     /// The target has all that the source has.
@@ -159,9 +169,10 @@ impl Acked {
         self.histories[target].was_only = false;
         for side in [source, target] {
             self.histories[side].has_told = false;
+            // The target may have said it of the source while they were apart.
+            self.histories[side].is_current = true;
         }
         self.histories[target].is_tainted = false;
-        self.histories[target].is_current = true;
     }
 
     /// The replica of the peer is not good any more: it owes nothing.

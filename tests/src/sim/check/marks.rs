@@ -5,6 +5,7 @@ use super::super::change::{DIR, Reg};
 use super::super::tree::{PAGE, Tree};
 use super::super::world::World;
 use super::{Violation, violation};
+use std::sync::PoisonError;
 use tandem_repl::ids::Uid;
 use tandem_repl::logic::dirty::{Map, Marks};
 
@@ -14,6 +15,19 @@ fn marks(world: &World, n: usize) -> Marks {
     let mut map = Map::new(2, limits, rules);
     map.replay(&world.nodes[n].journal.durable());
     map.marks()
+}
+
+/// The marks of both. Where a resync of a node with deep marks was interrupted, what stands at any
+/// name that either has marked is compared.
+fn with_doubts(world: &World) -> [Marks; 2] {
+    let mut both = [marks(world, 0), marks(world, 1)];
+    let doubt = (0..2).any(|n| {
+        let node = &world.nodes[n];
+        let notes = node.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.unfinished.is_some() && both[n].dirs.iter().any(|dir| dir.deep)
+    });
+    both.iter_mut().for_each(|marks| marks.doubtful |= doubt);
+    both
 }
 
 pub(super) fn judge(world: &World, when: &str) -> Result<(), Violation> {
@@ -31,7 +45,7 @@ pub(super) fn judge(world: &World, when: &str) -> Result<(), Violation> {
             // One of them has it nowhere: a name above it differs.
             continue;
         }
-        let both = both.get_or_insert_with(|| [marks(world, 0), marks(world, 1)]);
+        let both = both.get_or_insert_with(|| with_doubts(world));
         // Bytes behind the end of the file on one node go with its size.
         let size = Reg::Size(reg.uid());
         let beyond = |n: usize| match (reg, found[n].get(&size)) {

@@ -73,8 +73,13 @@ impl TargetTree for TargetSide {
     fn begin(&self, open: &Open) -> Result<Begun, i32> {
         let baseline = open.baseline;
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = notes.unfinished.replace((baseline, self.boot));
+        let before = notes.unfinished;
         let suspect = before.is_some_and(|(_, boot)| boot != self.boot);
+        // Not sound again before the end of this resync.
+        let kept = before
+            .filter(|_| suspect)
+            .map_or(self.boot, |(_, boot)| boot);
+        notes.unfinished = Some((baseline, kept));
         if before.is_some_and(|(since, _)| since != baseline) {
             let mut tree = lock(&self.tree);
             notes.swept += 1;
@@ -83,6 +88,7 @@ impl TargetTree for TargetSide {
         Ok(Begun {
             boot: self.boot,
             suspect,
+            resumed: before.is_some(),
             checkpoints: 0,
         })
     }

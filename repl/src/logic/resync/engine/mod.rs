@@ -108,6 +108,11 @@ struct Engine<'a, P, F> {
     forgets: Vec<(DirId, Uid)>,
     /// Marked by the target with several names, and not found here by the one it told.
     linked: HashSet<(DirId, Uid)>,
+    /// See [`Reply::Opened`].
+    resumed: bool,
+    /// The target has directories all of whose files are marked: one that is moved may come out of
+    /// such a directory, also one that was renamed here between the look and its place.
+    peer_deep: bool,
     /// Whatever a marked name leads to must be compared.
     suspect: bool,
     /// The content of files at marked names must be compared; see [`Marks::doubtful`].
@@ -155,6 +160,8 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         forgets: Vec::new(),
         suspect: false,
         doubtful: false,
+        resumed: false,
+        peer_deep: false,
         linked: HashSet::new(),
         walking: false,
         forgetful: false,
@@ -177,12 +184,14 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         let Reply::Opened {
             boot,
             suspect,
+            resumed,
             checkpoints,
         } = self.ask(Request::Open(open)).await?
         else {
             return Err(Failure::Protocol);
         };
         self.suspect = suspect && self.order.rules.suspect_after_power_cut;
+        self.resumed = resumed;
         let mut since = Since::Start { boot, checkpoints };
         loop {
             let marks = self.feed.next_marks(since).await?;

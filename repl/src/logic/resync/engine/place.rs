@@ -310,7 +310,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         }
         let birth = self.plan.is_birth(entry.uid);
         let doubtful = self.suspect || self.doubtful;
-        let all = placed == Placed::Adopted || mode.whole || birth || doubtful;
+        let moved = placed != Placed::Was && self.peer_deep;
+        let all = placed == Placed::Adopted || mode.whole || birth || doubtful || moved;
         if !all {
             if let Some(ranges) = wanted {
                 let (dir, uid) = id;

@@ -31,6 +31,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 self.walk_all();
             }
             for mark in marks {
+                self.peer_deep |= mark.what == PeerTouch::Entries { deep: true };
                 // Most are found at once; the others may lie below what another mark leads to.
                 if !self.adopt(&mut keys, &mark)? {
                     left.push(mark);
@@ -38,6 +39,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             from = next;
         }
+        // A file that was in a deep directory is where the earlier resync moved it, at a marked name.
+        let resumed = self.resumed && self.order.rules.doubt_when_resumed;
+        self.doubtful |= resumed && self.peer_deep;
         // Of the source's own marks some may be of what it has at another key now.
         let mut listed = HashSet::new();
         loop {

@@ -62,6 +62,7 @@ impl TargetTree for Model {
         let baseline = open.baseline;
         let mut inner = self.inner();
         let boot = inner.boot;
+        let resumed = inner.unfinished.is_some();
         let (suspect, walked) = match inner.unfinished {
             Some((since, last, walked)) if since == baseline => (walked || last != boot, walked),
             _ => {
@@ -79,6 +80,7 @@ impl TargetTree for Model {
         Ok(Begun {
             boot,
             suspect,
+            resumed,
             checkpoints: 0,
         })
     }

@@ -49,6 +49,8 @@ pub struct Begun {
     /// See [`Reply::Opened`].
     pub suspect: bool,
     /// The same.
+    pub resumed: bool,
+    /// The same.
     pub checkpoints: u64,
 }
 
@@ -276,11 +278,13 @@ impl<T: TargetTree + ?Sized> Target<T> {
         let Begun {
             boot,
             suspect,
+            resumed,
             checkpoints,
         } = self.tree.begin(open)?;
         Ok(Reply::Opened {
             boot,
             suspect,
+            resumed,
             checkpoints,
         })
     }
