@@ -42,7 +42,7 @@ pub struct Source {
     given: Option<Generation>,
     finishing: bool,
     /// A flush of the target after the last pass, by its number.
-    flushing: Option<u64>,
+    has_ended: bool,
     is_polled: bool,
     converged: bool,
 }
@@ -96,7 +96,7 @@ impl World {
                 keep_aside,
                 given: None,
                 finishing: false,
-                flushing: None,
+                has_ended: false,
                 is_polled: false,
                 converged: false,
             });
@@ -141,7 +141,7 @@ impl World {
             return;
         };
         source.is_polled = false;
-        if source.flushing.is_some() {
+        if source.has_ended {
             return;
         }
         let mut context = Context::from_waker(Waker::noop());
@@ -166,7 +166,7 @@ impl World {
             Poll::Pending => {}
             Poll::Ready(Ok(outcome)) => {
                 self.trace(|| format!("{} resync is over: {outcome:?}", NAMES[n]));
-                self.last_flush(n);
+                self.ended(n, round);
             }
             Poll::Ready(Err(failure)) => {
                 if let Some(daemon) = self.nodes[n].daemon.as_mut() {
@@ -178,15 +178,13 @@ impl World {
         }
     }
 
-    fn last_flush(&mut self, n: usize) {
+    fn ended(&mut self, n: usize, round: u64) {
         let Some(source) = self.source(n) else { return };
-        let number = {
-            let mut desk = source.desk.borrow_mut();
-            desk.next += 1;
-            desk.next
-        };
-        source.flushing = Some(number);
-        self.send(n, Msg::Request(number, Box::new(Request::Flush)));
+        source.has_ended = true;
+        if self.stands_still(n) {
+            self.look_at_equality();
+        }
+        self.tell(n, Input::ResyncEvent(round, ResyncEvent::Finished));
     }
 
     fn want_marks(&mut self, n: usize, round: u64, since: Since) {
@@ -240,17 +238,6 @@ impl World {
     pub fn on_reply(&mut self, n: usize, number: u64, reply: Reply) {
         self.trace(|| format!("{} hears {number}: {reply:?}", NAMES[n]));
         let Some(source) = self.source(n) else { return };
-        if source.flushing == Some(number) {
-            let round = source.round;
-            if matches!(reply, Reply::Done(_)) && self.stands_still(n) {
-                self.look_at_equality();
-            }
-            let event = match reply {
-                Reply::Done(_) => ResyncEvent::Finished,
-                other => ResyncEvent::Failed(format!("flush: {other:?}")),
-            };
-            return self.tell(n, Input::ResyncEvent(round, event));
-        }
         let mut desk = source.desk.borrow_mut();
         desk.open = desk.open.saturating_sub(1);
         desk.replies.insert(number, reply);

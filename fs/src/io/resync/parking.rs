@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tandem_repl::ids::Id128;
 use tandem_repl::logic::resync::PRIVATE;
 
@@ -190,6 +191,9 @@ fn sweep(volume: &Volume) -> io::Result<()> {
     Ok(())
 }
 
+/// When it is removed.
+const LATER: Duration = Duration::from_secs(5);
+
 /// Removes what was swept, in the background; what an earlier start left, too. The directory around
 /// it stays for the next resync or start: its removal would show in the root's times.
 fn remove_swept(volume: &Arc<Volume>) {
@@ -198,6 +202,8 @@ fn remove_swept(volume: &Arc<Volume>) {
     }
     let volume = volume.clone();
     let run = move || {
+        // Not while the set grows: its flushes would wait for all that is removed.
+        std::thread::sleep(LATER);
         if let Err(e) = remove_all_swept(&volume) {
             tracing::warn!("what a resync left behind is not removed: {e}");
         }

@@ -7,13 +7,13 @@ use super::{Event, Shared};
 use crate::ids::Id128;
 use crate::logic::dirty::Generation;
 use crate::logic::member::{Input, ResyncEvent, ResyncOrder};
-use crate::logic::resync::messages::{Aside, Reply, Request};
+use crate::logic::resync::messages::Aside;
 use crate::logic::resync::progress::Progress;
-use crate::logic::resync::{self, Failure, Order, Outcome, Pipe, Stop};
+use crate::logic::resync::{self, Failure, Order, Outcome, Stop};
 use crate::logic::verdict::Scope;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub(super) struct Run {
     /// The target is equal; what remains is for the member machine.
     pub(super) ended: AtomicBool,
     effort: Mutex<Effort>,
+    /// Last passes that took too long.
+    pub(super) in_vain: AtomicU32,
 }
 
 impl Run {
@@ -53,6 +55,11 @@ impl Run {
 
     pub(super) fn effort(&self) -> Effort {
         *self.effort.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last pass was in vain. Returns how often so far.
+    fn void_again(&self) -> u32 {
+        self.in_vain.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn set_effort(&self, change: impl FnOnce(&mut Effort)) {
@@ -122,6 +129,7 @@ impl Shared {
             watch: Watch::default(),
             ended: AtomicBool::new(false),
             effort: Mutex::default(),
+            in_vain: AtomicU32::new(0),
         });
         let work = Work {
             shared: self.clone(),
@@ -160,7 +168,13 @@ impl Work {
                 return;
             }
             let event = match result {
-                Ok(_) if std::mem::take(&mut said.void) => continue,
+                Ok(_) if std::mem::take(&mut said.void) => {
+                    let times = self.run.void_again();
+                    tracing::info!(
+                        "resync: the last pass took longer than writes may stand still ({times})"
+                    );
+                    continue;
+                }
                 Ok(outcome) => {
                     tracing::info!("resync: {outcome:?}");
                     self.run.ended.store(true, Ordering::Relaxed);
@@ -185,22 +199,8 @@ impl Work {
             progress: self.run.progress.clone(),
             ..Order::default()
         };
-        let outcome = block_on(resync::run(&*source, wire, &feed, order))?;
-        let flushed = block_on(async {
-            let ticket = wire.send(Request::Flush).await?;
-            wire.reply(ticket).await
-        })?;
-        match flushed {
-            Reply::Done(errnos) => match errnos.first() {
-                None | Some(0) => Ok(outcome),
-                Some(errno) => Err(Failure::Target {
-                    errno: *errno,
-                    what: "flush".into(),
-                }),
-            },
-            Reply::Failed { errno, what } => Err(Failure::Target { errno, what }),
-            _ => Err(Failure::Protocol),
-        }
+        // The target has flushed what the last pass did; growth flushes once more.
+        block_on(resync::run(&*source, wire, &feed, order))
     }
 }
 

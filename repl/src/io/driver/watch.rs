@@ -2,11 +2,15 @@
 
 use super::source::Run;
 use crate::logic::resync::progress::{Phase, Snapshot};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A resync that has not moved for so long is called stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// And one whose last pass was in vain so often.
+const IN_VAIN: u32 = 3;
 
 /// When the resync moved last.
 pub(super) struct Watch {
@@ -61,20 +65,29 @@ impl Run {
     pub(super) fn standing(&self, peer: &str) -> Standing {
         let still = self.watch();
         let progress = self.progress.snapshot();
+        let in_vain = self.in_vain.load(Ordering::Relaxed);
         Standing {
             progress,
             runs: self.began.elapsed(),
             effort: self.effort(),
-            stuck: (still >= PATIENCE).then(|| {
+            stuck: if still >= PATIENCE {
                 let open = self.exchange.open();
-                format!(
-                    "{} for {} s",
-                    why(progress.phase, open, peer),
-                    still.as_secs()
-                )
-            }),
+                let why = why(progress.phase, open, peer);
+                Some(format!("{why} for {} s", still.as_secs()))
+            } else {
+                (in_vain >= IN_VAIN).then(|| too_slow(in_vain, peer))
+            },
         }
     }
+}
+
+/// The copy is done, but for the moment when both are equal.
+fn too_slow(times: u32, peer: &str) -> String {
+    format!(
+        "the last pass has taken longer than a third of `stall_limit` {times} times, so long only \
+         writes may stand still: the disk of {peer}, the link or this node is too slow for it, or \
+         too busy"
+    )
 }
 
 /// Who is waited for.
