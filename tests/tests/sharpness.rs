@@ -81,8 +81,8 @@ proofs! {
         ["I5 growth"];
     shrink_first: "member.shrink_first", "many_epochs", 1,
         ["I4 shrinking is durable first"];
-    loser_listed: "member.loser_listed", "forced_apart", 8,
-        ["I1 acknowledged changes survive"];
+    loser_listed: "member.loser_listed", "forced_apart", 32,
+        ["I10 the replicas come together"];
     two_generations: "dirty.two_generations", "checkpoints", 2,
         ["I6 marks cover what differs"];
     births: "dirty.births", "resync_after_resync", 74,
