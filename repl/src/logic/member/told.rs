@@ -5,6 +5,7 @@ use super::phase::{Phase, Then};
 use super::{Duration, Gate, Member, Output, WitnessAnswer};
 use crate::control::Refusal;
 use crate::ids::Id128;
+use crate::logic::verdict::Rule;
 use crate::wire::{Control, Reject};
 
 /// How often the record is repeated at the witness.
@@ -70,7 +71,19 @@ impl Member {
         self.told_witness = Some(self.now);
         let round = self.next_round();
         self.told_round = round;
-        let record = Box::new(self.record.clone());
+        let mut record = self.record.clone();
+        if let Some(session) = &self.session
+            && session.peer_record.stale
+            && self.config.rules.loser_listed
+            && self
+                .verdict_now()
+                .is_some_and(|v| v.rule == Rule::V7 && v.source() == Some(&*self.config.local))
+        {
+            // The peer's branch was given up by its operator; the witness may hold it. In the record
+            // it is listed when the set grows, for until then what differs is to be kept aside.
+            record.list_ended(&session.peer_record.list());
+        }
+        let record = Box::new(record);
         self.out.push(Output::TellWitness {
             round,
             record,

@@ -14,7 +14,7 @@ mod settle;
 mod union;
 
 use super::bounded::Name;
-use super::messages::{Open, Reply, Request, Whole};
+use super::messages::{Open, PeerMark, Reply, Request, Whole};
 use super::progress::{Phase, Progress};
 use super::{Failure, Feed, Next, Order, Outcome, PassReport, Pipe, Since, SourceTree, Ticket};
 use crate::ids::{DirId, Key, Uid};
@@ -106,6 +106,8 @@ struct Engine<'a, P, F> {
     batch: Batch,
     settles: Vec<Settling>,
     forgets: Vec<(DirId, Uid)>,
+    /// Marks of the target's whose files are not here, or were not found yet.
+    unfound: Vec<PeerMark>,
     /// Marked by the target with several names, and not found here by the one it told.
     linked: HashSet<(DirId, Uid)>,
     /// See [`Reply::Opened`].
@@ -162,6 +164,7 @@ pub(super) async fn run<P: Pipe, F: Feed>(
         doubtful: false,
         resumed: false,
         peer_deep: false,
+        unfound: Vec::new(),
         linked: HashSet::new(),
         walking: false,
         forgetful: false,
@@ -202,6 +205,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             if since != Since::Last && self.order.peer_marks && self.order.rules.union_of_marks {
                 self.take_peer_marks().await?;
+            } else {
+                self.look_for_unfound()?;
             }
             if everything {
                 self.walk_all();

@@ -43,6 +43,28 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         // name.
         let resumed = self.resumed && self.order.rules.doubt_when_resumed;
         self.doubtful |= resumed && self.peer_deep;
+        let left = self.adopt_more(keys, left)?;
+        self.unfound = left.clone();
+        left.into_iter().for_each(|mark| self.only_there(mark));
+        Ok(())
+    }
+
+    /// Adds marks of the target's that led nowhere before. What was renamed here while an earlier
+    /// pass looked for it is at a marked name now, and what that pass took for gone has its place.
+    pub(super) fn look_for_unfound(&mut self) -> Result<(), Failure> {
+        if !self.unfound.is_empty() {
+            let left = std::mem::take(&mut self.unfound);
+            self.unfound = self.adopt_more(self.known_keys(), left)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the marks whose files are found below what is known, and returns the others.
+    fn adopt_more(
+        &mut self,
+        mut keys: Keys,
+        mut left: Vec<PeerMark>,
+    ) -> Result<Vec<PeerMark>, Failure> {
         // Of the source's own marks some may be of what it has at another key now.
         let mut listed = HashSet::new();
         loop {
@@ -60,11 +82,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             left = still;
             if left.len() == count && !found {
-                break;
+                return Ok(left);
             }
         }
-        left.into_iter().for_each(|mark| self.only_there(mark));
-        Ok(())
     }
 
     /// What the source's own marks lead to.
