@@ -218,8 +218,9 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
         everything |= tree.get(ino).is_ok() && way_to(&tree, ino, None).is_none();
         push(ino, None, what);
     }
-    // What was born is found by looking at everything that is there.
-    for (at, name, ino) in tree.places().iter() {
+    // What was born is found by looking at everything that is there, or parked.
+    let parked = tree.parking().map(|parking| tree.walk(parking));
+    for (at, name, ino) in tree.places().iter().chain(parked.iter().flatten()) {
         let Ok(inode) = tree.get(*ino) else { continue };
         let born = |uid: &Uid| {
             let mut births = marks.births.iter();
@@ -233,7 +234,7 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
             };
             push(*ino, Some((*at, name.clone())), what);
         }
-        everything |= inode.meta.uid.is_none();
+        everything |= inode.meta.uid.is_none() && tree.place(*ino).is_some();
     }
     (everything, found)
 }
@@ -243,8 +244,7 @@ fn way_to(tree: &Tree, ino: Ino, at: Option<(Ino, Box<[u8]>)>) -> Option<Vec<(Ui
     let mut way = Vec::new();
     let mut here = ino;
     let mut place = at;
-    let private = tree.lookup(ROOT, PRIVATE).ok()?;
-    let parking = private.and_then(|p| tree.lookup(p, b"parked").ok()?);
+    let parking = tree.parking();
     while here != ROOT && Some(here) != parking {
         let is_dir = tree.get(here).ok()?.meta.kind == Kind::Directory;
         let (parent, name) = match place.take() {

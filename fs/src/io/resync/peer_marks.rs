@@ -59,6 +59,15 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
             walk.files(mark.dir, mark.key, &way, some);
         }
     }
+    for n in 0..ground.volumes.len() {
+        // And what an interrupted resync took away from there.
+        let Ok(dir) = u16::try_from(n).map(DirId) else {
+            break;
+        };
+        if let Some(parking) = walk.parking(dir) {
+            walk.births(marks, dir, parking, &Way::new(), &[]);
+        }
+    }
     for mark in &marks.files {
         let Some((way, several)) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
             if ground.is_alive(mark.dir, mark.key) {
