@@ -83,6 +83,20 @@ proofs! {
         ["I4 shrinking is durable first"];
     loser_listed: "member.loser_listed", "forced_apart", 8,
         ["I1 acknowledged changes survive"];
+    failed_flush_counts: "member.failed_flush_counts", "flush_fails_alone", 6,
+        ["I6 marks cover what differs"];
+    swap_drains: "member.swap_drains", "swaps_under_load", 1,
+        ["I12 every wait ends"];
+    swap_waits_for_lease: "member.swap_waits_for_lease", "handover_read_late", 2,
+        ["I3 who lacks changes is not promoted"];
+    leaving_ignores_swap: "member.leaving_ignores_swap", "leaves_in_a_swap", 6,
+        ["I3 who lacks changes is not promoted"];
+    leaving_ignores_leave: "member.leaving_ignores_leave", "both_leave", 3,
+        ["I3 who lacks changes is not promoted", "I13 two nodes serve"];
+    stop_flushes: "member.stop_flushes", "cut_after_a_stop", 2,
+        ["I1 acknowledged changes survive"];
+    empty_grants_nothing: "member.empty_grants_nothing", "witness_forgets", 1,
+        ["I3 who lacks changes is not promoted"];
     two_generations: "dirty.two_generations", "checkpoints", 2,
         ["I6 marks cover what differs"];
     births: "dirty.births", "resync_after_resync", 74,
@@ -92,6 +106,8 @@ proofs! {
     union_of_marks: "resync.union_of_marks", "both_have_marks", 1,
         ["I5 equal before growth"];
     park_first: "resync.park_first", "resync_after_resync", 2,
+        ["I5 equal before growth"];
+    doubt_when_resumed: "resync.doubt_when_resumed", "moved_then_interrupted", 1129,
         ["I5 equal before growth"];
     suspect_after_power_cut: "resync.suspect_after_power_cut", "everything_again", 2,
         ["I5 equal before growth"];
@@ -122,6 +138,11 @@ const BELT_AND_BRACES: &[(&str, &str)] = &[
     (
         "resync.sweep_last",
         "what is nowhere on the target is made anew with its content; sweeping early costs bytes",
+    ),
+    (
+        "node.sessions_apart",
+        "a direction keeps its order, answers and orders carry numbers that are never used again, \
+         and a greeting comes first in each session",
     ),
 ];
 
