@@ -39,7 +39,7 @@ proofs! {
         ["I1 acknowledged changes survive"];
     lost_node: "member.lost_node", "one_lost_one_crashed", 1,
         ["I1 acknowledged changes survive"];
-    eligibility_on_reply: "member.eligibility_on_reply", "meets_while_asking", 95,
+    eligibility_on_reply: "member.eligibility_on_reply", "meets_while_asking", 116,
         ["I13 two nodes serve"];
     refusal_changes_nothing: "member.refusal_changes_nothing", "granted_and_cut", 2,
         ["I1 acknowledged changes survive"];
@@ -81,8 +81,8 @@ proofs! {
         ["I5 growth"];
     shrink_first: "member.shrink_first", "many_epochs", 1,
         ["I4 shrinking is durable first"];
-    loser_listed: "member.loser_listed", "forced_apart", 8,
-        ["I1 acknowledged changes survive"];
+    loser_listed: "member.loser_listed", "forced_apart", 23,
+        ["I1 acknowledged changes survive", "I10 the replicas come together"];
     failed_flush_counts: "member.failed_flush_counts", "flush_fails_alone", 6,
         ["I6 marks cover what differs"];
     swap_drains: "member.swap_drains", "swaps_under_load", 1,
