@@ -81,8 +81,8 @@ proofs! {
         ["I5 growth"];
     shrink_first: "member.shrink_first", "many_epochs", 1,
         ["I4 shrinking is durable first"];
-    loser_listed: "member.loser_listed", "forced_apart", 23,
-        ["I1 acknowledged changes survive", "I10 the replicas come together"];
+    loser_listed: "member.loser_listed", "forced_apart", 32,
+        ["I10 the replicas come together"];
     failed_flush_counts: "member.failed_flush_counts", "flush_fails_alone", 6,
         ["I6 marks cover what differs"];
     swap_drains: "member.swap_drains", "swaps_under_load", 1,

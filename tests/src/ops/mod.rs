@@ -4,7 +4,7 @@
 mod execute;
 mod names;
 
-pub use execute::Side;
+pub use execute::{Side, VAGUE};
 
 use crate::sys::Sys;
 use crate::tree::show;

@@ -133,7 +133,12 @@ impl World {
             return;
         };
         let (scope, keep_aside) = (source.scope, source.keep_aside);
+        // The same exchange goes on: a late reply must not be taken for that of a new request.
+        let asked = source.desk.borrow().next;
         self.start_source(n, round, scope, keep_aside);
+        if let Some(source) = self.source(n) {
+            source.desk.borrow_mut().next = asked;
+        }
     }
 
     pub fn on_poll(&mut self, n: usize, round: u64) {

@@ -2,6 +2,9 @@
 //! number. The target does requests in an order that keeps [`Request::lane`].
 
 mod bounds;
+mod marks;
+
+pub use marks::{PeerMark, PeerTouch};
 
 use super::bounded::{Blob, Name, list};
 use crate::ids::{DirId, Id128, Uid};
@@ -54,30 +57,8 @@ pub struct Found {
     /// `None`: it never got an identity.
     pub uid: Option<Uid>,
     pub kind: Kind,
-}
-
-/// A mark of the target's, in words the source understands: the way from the root to the file or
-/// directory, by identity and name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerMark {
-    pub dir: DirId,
-    /// From the entry below the root down to the file itself; empty: the root.
-    pub way: Vec<(Uid, Vec<u8>)>,
-    /// A file with several names, of which only one is told.
+    /// A file with several names.
     pub several: bool,
-    pub what: PeerTouch,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PeerTouch {
-    /// Ranges of data (offset, length), and attributes.
-    Data(Vec<(u64, u64)>),
-    /// The whole file.
-    Whole,
-    /// These entries of the directory.
-    Names(Vec<Vec<u8>>),
-    /// All entries of the directory; `deep`: and the content of all files in it.
-    Entries { deep: bool },
 }
 
 /// A way from the root down: identity and name of each step; empty: the root.

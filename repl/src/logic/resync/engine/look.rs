@@ -183,6 +183,9 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 && entry.as_ref().filter(same).is_none()
             {
                 self.plan.wanted.insert((look.dir, uid), vec![WHOLE]);
+                if found.several {
+                    self.linked.insert((look.dir, uid));
+                }
             }
             let needed = match entry.as_ref().filter(same) {
                 Some(e) if e.kind == Kind::Directory => {

@@ -39,7 +39,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             }
             from = next;
         }
-        // A file that was in a deep directory is where the earlier resync moved it, at a marked name.
+        // A file that was in a deep directory is where the earlier resync moved it: at a marked
+        // name.
         let resumed = self.resumed && self.order.rules.doubt_when_resumed;
         self.doubtful |= resumed && self.peer_deep;
         // Of the source's own marks some may be of what it has at another key now.

@@ -114,6 +114,7 @@ impl<T: TargetTree + ?Sized> Target<T> {
             let uid = session.known.unfinished(dir, there.key).or(there.uid);
             let found = Found {
                 uid,
+                several: there.kind != Kind::Directory && there.links > 1,
                 kind: there.kind,
             };
             Some((Name::new(&name)?, found))
