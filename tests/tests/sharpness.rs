@@ -39,23 +39,23 @@ proofs! {
         ["I1 acknowledged changes survive"];
     lost_node: "member.lost_node", "one_lost_one_crashed", 1,
         ["I1 acknowledged changes survive"];
-    eligibility_on_reply: "member.eligibility_on_reply", "meets_while_asking", 95,
+    eligibility_on_reply: "member.eligibility_on_reply", "meets_while_asking", 116,
         ["I13 two nodes serve"];
-    refusal_changes_nothing: "member.refusal_changes_nothing", "granted_and_cut", 2,
+    refusal_changes_nothing: "member.refusal_changes_nothing", "granted_and_cut", 7,
         ["I1 acknowledged changes survive"];
-    epoch_ids: "member.epoch_ids", "half_a_swap", 1,
+    epoch_ids: "member.epoch_ids", "half_a_swap", 5,
         ["I3 who lacks changes is not promoted"];
     cas_by_ancestry: "member.cas_by_ancestry", "parted", 1,
         ["I3 who lacks changes is not promoted", "I13 two nodes serve"];
-    left_before_leave: "member.left_before_leave", "leaves_unheard", 7,
+    left_before_leave: "member.left_before_leave", "leaves_unheard", 2,
         ["I3 who lacks changes is not promoted"];
     epoch_at_swap: "member.epoch_at_swap", "swaps", 1,
         ["I2 one server in an epoch"];
     target_stale_first: "member.target_stale_first", "first_source_dies", 4,
         ["I1 nothing comes from nowhere"];
-    growth_order: "member.growth_order", "source_dies_in_a_growth", 3,
+    growth_order: "member.growth_order", "source_dies_in_a_growth", 1,
         ["I1 acknowledged changes survive"];
-    marks_after_growth: "member.marks_after_growth", "server_cut_after_growth", 1,
+    marks_after_growth: "member.marks_after_growth", "server_cut_after_growth", 2,
         ["I6 marks cover what differs"];
     ended_whole: "member.ended_whole", "many_epochs", 2,
         ["I3 who lacks changes is not promoted"];
@@ -69,13 +69,13 @@ proofs! {
         ["I10 the replicas come together"];
     checkpoint_waits: "member.checkpoint_waits", "flush_overtakes", 2,
         ["I6 marks cover what differs"];
-    checkpoint_both_flush: "member.checkpoint_both_flush", "follower_flushes_late", 6,
+    checkpoint_both_flush: "member.checkpoint_both_flush", "follower_flushes_late", 7,
         ["I6 marks cover what differs"];
     told_stale_checks: "member.told_stale_checks", "told_while_leaving", 2,
         ["I10 the replicas come together"];
     told_stale_durable: "member.told_stale_durable", "told_then_parted", 6,
         ["I3 who lacks changes is not promoted"];
-    step_back: "member.step_back", "half_a_swap", 1,
+    step_back: "member.step_back", "half_a_swap", 5,
         ["I3 nothing to choose between"];
     growth_holds_answers: "member.growth_holds_answers", "many_epochs", 1,
         ["I5 growth"];
@@ -83,9 +83,23 @@ proofs! {
         ["I4 shrinking is durable first"];
     loser_listed: "member.loser_listed", "forced_apart", 32,
         ["I10 the replicas come together"];
-    two_generations: "dirty.two_generations", "checkpoints", 2,
+    failed_flush_counts: "member.failed_flush_counts", "flush_fails_alone", 6,
         ["I6 marks cover what differs"];
-    births: "dirty.births", "resync_after_resync", 74,
+    swap_drains: "member.swap_drains", "swaps_under_load", 1,
+        ["I12 every wait ends"];
+    swap_waits_for_lease: "member.swap_waits_for_lease", "handover_read_late", 2,
+        ["I3 who lacks changes is not promoted"];
+    leaving_ignores_swap: "member.leaving_ignores_swap", "leaves_in_a_swap", 10,
+        ["I3 who lacks changes is not promoted"];
+    leaving_ignores_leave: "member.leaving_ignores_leave", "both_leave", 3,
+        ["I3 who lacks changes is not promoted", "I13 two nodes serve"];
+    stop_flushes: "member.stop_flushes", "cut_after_a_stop", 2,
+        ["I1 acknowledged changes survive"];
+    empty_grants_nothing: "member.empty_grants_nothing", "witness_forgets", 1,
+        ["I3 who lacks changes is not promoted"];
+    two_generations: "dirty.two_generations", "checkpoints", 1,
+        ["I6 marks cover what differs"];
+    births: "dirty.births", "resync_after_resync", 11,
         ["I6 marks cover what differs"];
     take_before_read: "resync.take_before_read", "resync_after_resync", 1,
         ["I5 equal before growth"];
@@ -93,11 +107,13 @@ proofs! {
         ["I5 equal before growth"];
     park_first: "resync.park_first", "resync_after_resync", 2,
         ["I5 equal before growth"];
-    suspect_after_power_cut: "resync.suspect_after_power_cut", "everything_again", 2,
+    doubt_when_resumed: "resync.doubt_when_resumed", "moved_then_interrupted", 1129,
+        ["I5 equal before growth"];
+    suspect_after_power_cut: "resync.suspect_after_power_cut", "everything_again", 36,
         ["I5 equal before growth"];
     mark_first: "node.mark_first", "checkpoints", 2,
         ["I6 marks cover what differs"];
-    generation_waits: "node.generation_waits", "checkpoints", 2,
+    generation_waits: "node.generation_waits", "checkpoints", 21,
         ["I6 marks cover what differs"];
     no_half_done: "node.no_half_done", "resyncs_under_load", 1,
         ["I5 equal before growth"];
@@ -122,6 +138,11 @@ const BELT_AND_BRACES: &[(&str, &str)] = &[
     (
         "resync.sweep_last",
         "what is nowhere on the target is made anew with its content; sweeping early costs bytes",
+    ),
+    (
+        "node.sessions_apart",
+        "a direction keeps its order, answers and orders carry numbers that are never used again, \
+         and a greeting comes first in each session",
     ),
 ];
 

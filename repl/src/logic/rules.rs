@@ -60,6 +60,18 @@ pub struct Rules {
     pub loser_listed: bool,
     /// After a failed flush no later one proves that marks may go. Off: the next one does.
     pub failed_flush_counts: bool,
+    /// In a swap the old server answers everything before its record. Off: it hands over at once.
+    pub swap_drains: bool,
+    /// The new server of a swap serves with its first lease. Off: when its record is written.
+    pub swap_waits_for_lease: bool,
+    /// A node that leaves takes no handover. Off: it takes the role.
+    pub leaving_ignores_swap: bool,
+    /// A node that leaves does not go on for a peer that leaves, too. Off: it does.
+    pub leaving_ignores_leave: bool,
+    /// What a clean stop calls clean was flushed. Off: it is only said.
+    pub stop_flushes: bool,
+    /// An empty register grants nothing. Off: whoever asks first.
+    pub empty_grants_nothing: bool,
 }
 
 impl Default for Rules {
@@ -91,6 +103,12 @@ impl Default for Rules {
             shrink_first: true,
             loser_listed: true,
             failed_flush_counts: true,
+            swap_drains: true,
+            swap_waits_for_lease: true,
+            leaving_ignores_swap: true,
+            leaving_ignores_leave: true,
+            stop_flushes: true,
+            empty_grants_nothing: true,
         }
     }
 }

@@ -44,11 +44,12 @@ impl Register {
     /// Compare-and-set. Granted if what is held is in `list`, or is `new` already: a request
     /// whose answer was lost may be repeated.
     pub fn ask(&mut self, list: &[Id128], new: Id128) -> WitnessAnswer {
-        let Some(held) = self.id else {
-            return WitnessAnswer::Refused(None);
-        };
-        if held != new && !list.contains(&held) && self.rules.cas_by_ancestry {
-            return WitnessAnswer::Refused(Some(held));
+        match self.id {
+            None if self.rules.empty_grants_nothing => return WitnessAnswer::Refused(None),
+            Some(held) if held != new && !list.contains(&held) && self.rules.cas_by_ancestry => {
+                return WitnessAnswer::Refused(Some(held));
+            }
+            _ => {}
         }
         self.id = Some(new);
         WitnessAnswer::Granted

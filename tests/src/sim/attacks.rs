@@ -1,6 +1,8 @@
 //! Faults arranged so that they strike where one rule stands. Times vary with the seed, so that
 //! some seed hits the moment in which the rule matters, also after the code has changed.
 
+mod disks;
+mod handover;
 mod plan;
 
 use super::Time;
@@ -372,6 +374,14 @@ pub const ALL: &[(&str, Attack)] = &[
     ("resync_after_resync", resync_after_resync),
     ("both_have_marks", both_have_marks),
     ("forced_apart", forced_apart),
+    ("flush_fails_alone", disks::flush_fails_alone),
+    ("moved_then_interrupted", disks::moved_then_interrupted),
+    ("cut_after_a_stop", disks::cut_after_a_stop),
+    ("handover_read_late", handover::handover_read_late),
+    ("swaps_under_load", handover::swaps_under_load),
+    ("leaves_in_a_swap", handover::leaves_in_a_swap),
+    ("both_leave", handover::both_leave),
+    ("witness_forgets", handover::witness_forgets),
 ];
 
 /// The attack of that name.

@@ -217,9 +217,12 @@ impl Change {
         };
         match self {
             Self::Make { dir, name, .. }
-            | Self::Link { dir, name, .. }
             | Self::Unlink { dir, name }
             | Self::Rmdir { dir, name } => entry(dir, name, mark),
+            Self::Link { uid, dir, name } => {
+                entry(dir, name, mark);
+                with_file(tree, *uid, |file, _| mark(&Touch::Meta { file }));
+            }
             Self::Rename {
                 dir,
                 name,

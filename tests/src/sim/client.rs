@@ -56,7 +56,8 @@ impl World {
         }
         let n = *self.rng_client.pick(&serving);
         let value = self.next_value;
-        let Some(change) = choose(&mut self.nodes[n], &mut self.rng_client, value) else {
+        let makes = self.now < self.options.makes_until;
+        let Some(change) = choose(&mut self.nodes[n], &mut self.rng_client, (makes, value)) else {
             return self.push(again, Event::Client(client));
         };
         self.next_value += 1;
@@ -85,10 +86,21 @@ impl World {
 }
 
 /// The next change, if what it needs is free.
-fn choose(node: &mut Node, rng: &mut Rng, value: u64) -> Option<Change> {
+fn choose(node: &mut Node, rng: &mut Rng, what: (bool, u64)) -> Option<Change> {
     let locked = &node.daemon.as_ref()?.locked;
     let mut tree = node.tree.lock().ok()?;
-    let change = pick(&mut tree, rng, value)?;
+    let change = pick(&mut tree, rng, what)?;
+    if let (
+        false,
+        Change::Rename {
+            new_dir, new_name, ..
+        },
+    ) = (what.0, &change)
+    {
+        // It would take the place of another.
+        let at = tree.find(*new_dir)?;
+        tree.lookup(at, new_name).ok()?.is_none().then_some(())?;
+    }
     let needed = locks(&change, &tree);
     needed
         .iter()
@@ -96,7 +108,7 @@ fn choose(node: &mut Node, rng: &mut Rng, value: u64) -> Option<Change> {
         .then_some(change)
 }
 
-fn pick(tree: &mut Tree, rng: &mut Rng, value: u64) -> Option<Change> {
+fn pick(tree: &mut Tree, rng: &mut Rng, (makes, value): (bool, u64)) -> Option<Change> {
     let places = tree.places();
     let is_dir = |tree: &Tree, ino: Ino| {
         let inode = tree.get(ino);
@@ -117,7 +129,13 @@ fn pick(tree: &mut Tree, rng: &mut Rng, value: u64) -> Option<Change> {
     let parent = *rng.pick(&parents);
     let dir = tree.uid(parent).ok()?;
     let new_name = name(rng.next_u64());
-    let roll = rng.below(100);
+    let roll = match rng.below(100) {
+        roll if makes => roll,
+        roll @ 0..12 => 12 + roll,
+        79..88 => 88,
+        98.. => 12,
+        roll => roll,
+    };
     if files.is_empty() || roll < 12 {
         let dirs_allowed = dirs.len() < 5;
         let kind = if dirs_allowed && rng.chance(25) {

@@ -71,7 +71,8 @@ impl World {
                 LinkEvent::Down(why) => self.link_down(n, session.unwrap_or(0), why),
                 LinkEvent::Up => {
                     session = self.nodes[n].daemon.as_ref().and_then(|d| d.end.conn);
-                    if let Some(daemon) = self.nodes[n].daemon.as_mut() {
+                    let apart = self.options.rules.sessions_apart;
+                    if let Some(daemon) = self.nodes[n].daemon.as_mut().filter(|_| apart) {
                         daemon.incoming.clear();
                     }
                     self.hello(n);
@@ -128,10 +129,10 @@ impl World {
             let Some(next) = daemon.incoming.pop_front() else {
                 return;
             };
-            if daemon.end.conn != Some(next.session) {
-                continue;
-            }
-            let session = next.session;
+            let session = match daemon.end.conn {
+                Some(conn) if conn == next.session || !self.options.rules.sessions_apart => conn,
+                _ => continue,
+            };
             match next.message {
                 Msg::Control(control) => self.news(n, News::Control(session, control)),
                 Msg::Ack(seq, errno) => self.on_ack(n, session, seq, errno),

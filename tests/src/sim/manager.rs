@@ -181,6 +181,9 @@ impl World {
             return;
         };
         daemon.is_exiting = true;
+        if node.record.read().clean {
+            self.checks.acked.stopped(n);
+        }
         node.journal.replace(daemon.map.exact());
         node.restart_at = Some(now + pause);
         self.trace(|| format!("{} exits", NAMES[n]));

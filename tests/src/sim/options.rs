@@ -19,6 +19,8 @@ pub struct Rules {
     pub generation_waits: bool,
     /// The same for the marks of a resync: no copy of what has an operation not yet applied.
     pub no_half_done: bool,
+    /// What an earlier session brought and nobody took is not taken in the next one.
+    pub sessions_apart: bool,
 }
 
 impl Default for Rules {
@@ -30,6 +32,7 @@ impl Default for Rules {
             mark_first: true,
             generation_waits: true,
             no_half_done: true,
+            sessions_apart: true,
         }
     }
 }
@@ -49,6 +52,8 @@ pub struct Options {
     pub clients: usize,
     /// Pause of a client between two changes, at most.
     pub think: Time,
+    /// No file is made or removed any more from then on, only written and renamed.
+    pub makes_until: Time,
     /// When faults begin and stop.
     pub faults: (Time, Time),
     /// How many.
@@ -102,6 +107,7 @@ impl Options {
             witness_delay: (200, 20_000),
             clients: 1 + rng.index(4),
             think: *rng.pick(&[40_000, 200_000, 600_000]),
+            makes_until: Time::MAX,
             faults: (3_000_000, end),
             fault_count: 1 + rng.below(12),
             calm: 40_000_000,

@@ -328,7 +328,7 @@ fn lock_tree(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
 /// What a target keeps beside its tree: the unfinished resync, if there is one.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
-    pub unfinished: Option<(Id128, Id128)>,
+    pub unfinished: Option<(Id128, Id128, bool)>,
     /// Names given to what was swept.
     pub swept: u64,
 }

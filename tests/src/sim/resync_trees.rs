@@ -208,11 +208,19 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
         push(Tree::ino(dir.key), None, what);
     }
     for file in &marks.files {
-        let what = PeerTouch::Data(file.ranges.clone());
-        push(Tree::ino(file.key), None, what);
+        let ino = Tree::ino(file.key);
+        let what = if marks.doubtful && file.place.is_some() {
+            PeerTouch::Whole
+        } else {
+            PeerTouch::Data(file.ranges.clone())
+        };
+        // Parked, and known by no name.
+        everything |= tree.get(ino).is_ok() && way_to(&tree, ino, None).is_none();
+        push(ino, None, what);
     }
-    // What was born is found by looking at everything that is there.
-    for (at, name, ino) in tree.places().iter() {
+    // What was born is found by looking at everything that is there, or parked.
+    let parked = tree.parking().map(|parking| tree.walk(parking));
+    for (at, name, ino) in tree.places().iter().chain(parked.iter().flatten()) {
         let Ok(inode) = tree.get(*ino) else { continue };
         let born = |uid: &Uid| {
             let mut births = marks.births.iter();
@@ -226,19 +234,22 @@ pub fn peer_marks(marks: &Marks, tree: &Shared) -> (bool, Vec<PeerMark>) {
             };
             push(*ino, Some((*at, name.clone())), what);
         }
-        everything |= inode.meta.uid.is_none();
+        everything |= inode.meta.uid.is_none() && tree.place(*ino).is_some();
     }
     (everything, found)
 }
 
-/// From the root down to the file, by identity and name.
+/// From the root, or from where things are parked, down to the file, by identity and name.
 fn way_to(tree: &Tree, ino: Ino, at: Option<(Ino, Box<[u8]>)>) -> Option<Vec<(Uid, Vec<u8>)>> {
     let mut way = Vec::new();
     let mut here = ino;
     let mut place = at;
-    while here != ROOT {
+    let parking = tree.parking();
+    while here != ROOT && Some(here) != parking {
+        let is_dir = tree.get(here).ok()?.meta.kind == Kind::Directory;
         let (parent, name) = match place.take() {
             Some(place) => place,
+            None if is_dir => tree.above(here).ok()?,
             None => tree.place(here)?,
         };
         way.push((tree.get(here).ok()?.meta.uid?, name.to_vec()));

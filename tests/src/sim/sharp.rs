@@ -60,14 +60,15 @@ pub fn switches() -> Vec<Switch> {
         growth_second_flush marks_after_growth ended_whole void_intents lease lease_send_time
         intent_first checkpoint_waits checkpoint_both_flush told_stale_checks told_stale_durable
         step_back growth_holds_answers shrink_first loser_listed
-        failed_flush_counts);
+        failed_flush_counts swap_drains swap_waits_for_lease leaving_ignores_swap
+        leaving_ignores_leave stop_flushes empty_grants_nothing);
     group!(found, "dirty", DirtyRules, dirty, two_generations births);
     group!(found, "resync", ResyncRules, resync,
         take_before_read union_of_marks park_first whole_when_settled suspect_after_power_cut
         sweep_last last_flush
         doubt_when_resumed);
     group!(found, "node", Rules, whole,
-        mark_first generation_waits no_half_done, but member dirty resync);
+        mark_first generation_waits no_half_done sessions_apart, but member dirty resync);
     found
 }
 

@@ -1,7 +1,10 @@
 //! This node's marks in words the peer understands: ways of identities and names from the root.
 
+use super::super::sys::handle_at;
 use super::ground::{Ground, names};
+use super::parking;
 use std::collections::HashMap;
+use std::os::fd::AsRawFd;
 use tandem_repl::ids::{DirId, Key, Uid};
 use tandem_repl::logic::dirty::Marks;
 use tandem_repl::logic::resync::messages::{Kind, PeerMark, PeerTouch};
@@ -17,6 +20,8 @@ struct Walk<'a> {
     ground: &'a Ground,
     /// Ways of directories; `None`: it is gone.
     known: HashMap<(DirId, Key), Option<Way>>,
+    /// Where an interrupted resync parked things.
+    parking: HashMap<DirId, Option<Key>>,
     told: Vec<PeerMark>,
 }
 
@@ -29,6 +34,7 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
     let mut walk = Walk {
         ground,
         known: HashMap::new(),
+        parking: HashMap::new(),
         told: Vec::new(),
     };
     for mark in &marks.dirs {
@@ -53,6 +59,15 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
             walk.files(mark.dir, mark.key, &way, some);
         }
     }
+    for n in 0..ground.volumes.len() {
+        // And what an interrupted resync took away from there.
+        let Ok(dir) = u16::try_from(n).map(DirId) else {
+            break;
+        };
+        if let Some(parking) = walk.parking(dir) {
+            walk.births(marks, dir, parking, &Way::new(), &[]);
+        }
+    }
     for mark in &marks.files {
         let Some((way, several)) = walk.file_way(mark.dir, mark.key, mark.place.as_ref()) else {
             if ground.is_alive(mark.dir, mark.key) {
@@ -62,6 +77,10 @@ pub(super) fn of(ground: &Ground, marks: &Marks) -> (bool, Vec<PeerMark>) {
             continue;
         };
         let dir = mark.dir;
+        if marks.doubtful && mark.place.is_some() {
+            walk.tell_file(dir, &way, several, PeerTouch::Whole);
+            continue;
+        }
         for some in mark.ranges.chunks(RANGES) {
             walk.tell_file(dir, &way, several, PeerTouch::Data(some.to_vec()));
         }
@@ -162,14 +181,27 @@ impl Walk<'_> {
         Some((way, several))
     }
 
-    /// The way to a directory.
+    /// Where things are parked.
+    fn parking(&mut self, dir: DirId) -> Option<Key> {
+        let ground = self.ground;
+        let found = self.parking.entry(dir).or_insert_with(|| {
+            let fd = parking::parked(ground.volume(dir).ok()?, false).ok()??;
+            Some(handle_at(fd.as_raw_fd(), c"").ok()?.key())
+        });
+        *found
+    }
+
+    /// The way to a directory. What an interrupted resync parked will be placed again, and no
+    /// mark of the peer tells what differs in it: its way begins there, by an identity that both
+    /// ends find.
     fn way(&mut self, dir: DirId, key: Key) -> Option<Way> {
         let root = self.ground.volume(dir).ok()?.nodes.root_key();
+        let parking = self.parking(dir);
         // Upwards to one that is known, then down again.
         let mut steps = Vec::new();
         let mut at = key;
         let mut way = loop {
-            if at == root {
+            if at == root || Some(at) == parking {
                 break Some(Vec::new());
             }
             if let Some(known) = self.known.get(&(dir, at)) {

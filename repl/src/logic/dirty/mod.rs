@@ -122,7 +122,7 @@ pub struct Marks {
     pub everything: bool,
     /// Marks of whole directories were read from a journal. A file may have come into such a
     /// directory, and be back where it was before since the power was lost: the content of all
-    /// files at marked names may differ.
+    /// files at marked names, and of all that are marked, may differ.
     pub doubtful: bool,
     pub births: Vec<Births>,
     pub files: Vec<FileMark>,

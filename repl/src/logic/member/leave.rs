@@ -60,6 +60,9 @@ impl Member {
                 leave.round = self.next_round();
                 self.phase = Phase::Leave(leave);
                 self.since = self.now;
+                if !self.config.rules.stop_flushes {
+                    return self.leave_unflushed(leave);
+                }
                 if ask {
                     self.send(Control::CheckpointFlush(leave.round));
                 }
@@ -87,6 +90,14 @@ impl Member {
             }
             _ => {}
         }
+    }
+
+    /// A stop without the rule that it flushes.
+    fn leave_unflushed(&mut self, mut leave: Leave) {
+        leave.step = LeaveStep::Still;
+        leave.flushed = (true, true);
+        self.phase = Phase::Leave(leave);
+        self.leave_step();
     }
 
     pub(super) fn leave_flushed(&mut self) {

@@ -242,6 +242,7 @@ impl Member {
             Phase::Prim | Phase::Second if same => promised,
             // It ignored the swap, whose record it never took up.
             Phase::Swap(_) | Phase::Growing { .. } => promised,
+            Phase::Leave(_) if !self.config.rules.leaving_ignores_leave => promised,
             // A leaving node waits for its own answer.
             Phase::Alone => return self.send(Control::LeaveHeard),
             // This node does not go on, so it cannot say so; or it leaves itself.
@@ -253,7 +254,7 @@ impl Member {
         if matches!(self.phase, Phase::Swap(_)) {
             self.fail_swap("peer-left", "it was stopped in order");
         }
-        if self.phase == Phase::Second {
+        if matches!(self.phase, Phase::Second | Phase::Leave(_)) {
             return self.inherit();
         }
         self.begin_shrink("peer-left", "it was stopped in order", false, true);

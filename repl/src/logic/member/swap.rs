@@ -55,7 +55,8 @@ impl Member {
         let Phase::Swap(mut swap) = self.phase else {
             return;
         };
-        if swap.step != SwapStep::Drain || !self.acks.is_empty() || self.gating > 0 {
+        let waits = !self.acks.is_empty() || self.gating > 0;
+        if swap.step != SwapStep::Drain || (waits && self.config.rules.swap_drains) {
             return;
         }
         swap.step = SwapStep::Record;
@@ -87,7 +88,9 @@ impl Member {
     /// The old server handed over: everything it answered is applied here.
     pub(super) fn on_swap_here(&mut self, record: Record) {
         // A node that leaves, or does not follow any more, lets the old server's wait end.
-        if self.phase != Phase::Second {
+        let leaves = matches!(self.phase, Phase::Leave(_));
+        let takes = leaves && !self.config.rules.leaving_ignores_swap;
+        if self.phase != Phase::Second && !takes {
             return;
         }
         let mine = self.record.epoch_id();
@@ -117,7 +120,7 @@ impl Member {
             token: None,
             step: SwapStep::Lease,
         }));
-        if self.config.rules.lease {
+        if self.config.rules.lease && self.config.rules.swap_waits_for_lease {
             self.ask_lease();
         } else {
             self.swap_leased();

@@ -149,6 +149,13 @@ impl Acked {
         self.histories[1 - n].was_only = true;
     }
 
+    /// It was stopped in order: all that it answered for is on its disk.
+    pub fn stopped(&mut self, n: usize) {
+        for past in self.histories[n].regs.values_mut() {
+            past.synced = past.synced.max(past.acked);
+        }
+    }
+
     pub fn sync_failed(&mut self, n: usize) {
         self.histories[n].is_tainted = true;
         self.disk_failed(n);

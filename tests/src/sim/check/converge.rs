@@ -5,6 +5,7 @@ use super::super::change::show;
 use super::super::node::NAMES;
 use super::super::world::World;
 use super::{Violation, violation};
+use std::collections::BTreeSet;
 use tandem_repl::control::State;
 use tandem_repl::logic::dirty::{Level, Marks};
 
@@ -37,13 +38,10 @@ pub(super) fn judge_finished(world: &World) -> Result<(), Violation> {
 fn same(world: &World, oracle: &'static str) -> Result<(), Violation> {
     let found = [0, 1].map(|n| world.nodes[n].tree().registers());
     if found[0] != found[1] {
-        let differ = found[0]
-            .iter()
-            .filter(|(reg, value)| found[1].get(reg) != Some(value));
-        let other = found[1]
-            .iter()
-            .filter(|(reg, _)| !found[0].contains_key(reg));
-        let list: Vec<_> = differ.chain(other).take(5).collect();
+        let regs: BTreeSet<_> = found.iter().flat_map(|f| f.keys()).collect();
+        let both = |reg| (reg, found[0].get(reg), found[1].get(reg));
+        let differ = regs.into_iter().map(both).filter(|(_, a, b)| a != b);
+        let list: Vec<_> = differ.take(8).collect();
         let text = format!("the trees differ: {list:?}\n{}", world.state());
         return violation(oracle, text);
     }

@@ -91,6 +91,7 @@ fn covers(marks: &Marks, tree: &Tree, reg: &Reg) -> bool {
     let own = marks.files.iter().any(|file| {
         (file.uid == uid || tree.find(uid).map(Tree::key) == Some(file.key))
             && match reg {
+                Reg::Page(..) if marks.doubtful => true,
                 Reg::Page(_, page) => file
                     .ranges
                     .iter()

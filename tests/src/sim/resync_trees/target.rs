@@ -74,13 +74,14 @@ impl TargetTree for TargetSide {
         let baseline = open.baseline;
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let before = notes.unfinished;
-        let suspect = before.is_some_and(|(_, boot)| boot != self.boot);
+        let walked = before.is_some_and(|(_, _, walked)| walked);
+        let suspect = walked || before.is_some_and(|(_, boot, _)| boot != self.boot);
         // Not sound again before the end of this resync.
         let kept = before
             .filter(|_| suspect)
-            .map_or(self.boot, |(_, boot)| boot);
-        notes.unfinished = Some((baseline, kept));
-        if before.is_some_and(|(since, _)| since != baseline) {
+            .map_or(self.boot, |(_, boot, _)| boot);
+        notes.unfinished = Some((baseline, kept, walked));
+        if before.is_some_and(|(since, ..)| since != baseline) {
             let mut tree = lock(&self.tree);
             notes.swept += 1;
             sweep(&mut tree, notes.swept)?;
@@ -94,6 +95,10 @@ impl TargetTree for TargetSide {
     }
 
     fn walking(&self) -> Result<(), i32> {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, walked)) = &mut notes.unfinished {
+            *walked = true;
+        }
         Ok(())
     }
 

@@ -84,13 +84,20 @@ impl Tree {
 
     /// All names below the root: directory, name, file.
     pub fn places(&self) -> Arc<Vec<(Ino, Name, Ino)>> {
-        let names = self.names.get_or_init(|| Arc::new(self.walk()));
+        let names = self.names.get_or_init(|| Arc::new(self.walk(ROOT)));
         names.clone()
     }
 
-    fn walk(&self) -> Vec<(Ino, Name, Ino)> {
+    /// Where a resync parks things, if it did.
+    pub fn parking(&self) -> Option<Ino> {
+        let private = self.lookup(ROOT, PRIVATE).ok()??;
+        self.lookup(private, b"parked").ok()?
+    }
+
+    /// All names below a directory.
+    pub fn walk(&self, from: Ino) -> Vec<(Ino, Name, Ino)> {
         let mut found = Vec::new();
-        let mut ways = vec![ROOT];
+        let mut ways = vec![from];
         while let Some(at) = ways.pop() {
             let Some(inode) = self.live.get(&at) else {
                 continue;

@@ -129,6 +129,7 @@ impl Plan {
     /// Adds marks of the source's; `what` tells what is at a key.
     pub(super) fn add(&mut self, marks: Marks, mut what: impl FnMut(DirId, Key) -> Leads) {
         self.born.extend(marks.births);
+        let doubtful = marks.doubtful;
         for mut mark in marks.dirs {
             let leads = what(mark.dir, mark.key);
             if let Some(uid) = identity(mark.uid, leads) {
@@ -154,7 +155,12 @@ impl Plan {
                 }
                 _ => {
                     let place = self.place_of(&mark, &mut what);
-                    let ranges = ends(mark.ranges);
+                    let ranges = if doubtful {
+                        // It had another name, in a directory that is marked with all its files.
+                        vec![WHOLE]
+                    } else {
+                        ends(mark.ranges)
+                    };
                     self.want(mark.dir, mark.uid, mark.key, place, ranges);
                 }
             }
