@@ -79,4 +79,40 @@ pub const KEPT: &[(u64, &str)] = &[
     ),
     (11_112_189_280_593_461_517, "I6: as 4643"),
     (15_722_805_080_421_198_309, "I5: as 1374"),
+    (
+        4812,
+        "I6: a resync was interrupted after it had moved a file out of a deep directory",
+    ),
+    (
+        6200,
+        "the oracle took a node for stale that its peer had called so while they were apart",
+    ),
+    (
+        21344,
+        "the oracle asked for what one node's power cut and the other's full disk had lost",
+    ),
+    (
+        27302,
+        "I3: a node that was stopped while the roles changed sides opened its gate on waking",
+    ),
+    (
+        300_068,
+        "I5: what was renamed between the two nodes' marks was taken for gone",
+    ),
+    (
+        302_720,
+        "I10: the witness held a branch that its operator had given up",
+    ),
+    (
+        158_662_888_030_051_647,
+        "I6: a flush that failed was forgotten, and a checkpoint dropped marks",
+    ),
+    (
+        3_581_219_145_147_249_396,
+        "I5: a file with several names was marked by one that the source lacked",
+    ),
+    (
+        3_581_219_145_147_250_612,
+        "I6: everything was marked, but not durably, when a file left a deep directory",
+    ),
 ];

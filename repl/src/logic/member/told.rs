@@ -79,8 +79,8 @@ impl Member {
                 .verdict_now()
                 .is_some_and(|v| v.rule == Rule::V7 && v.source() == Some(&*self.config.local))
         {
-            // The peer's branch was given up by its operator; the witness may hold it. In the record
-            // it is listed when the set grows, for until then what differs is to be kept aside.
+            // The peer's branch was given up by its operator; the witness may hold it. In the
+            // record it is listed when the set grows: until then what differs is kept aside.
             record.list_ended(&session.peer_record.list());
         }
         let record = Box::new(record);

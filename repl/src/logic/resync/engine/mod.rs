@@ -112,8 +112,7 @@ struct Engine<'a, P, F> {
     linked: HashSet<(DirId, Uid)>,
     /// See [`Reply::Opened`].
     resumed: bool,
-    /// The target has directories all of whose files are marked: one that is moved may come out of
-    /// such a directory, also one that was renamed here between the look and its place.
+    /// The target has deep directories: a file that is moved may come out of one.
     peer_deep: bool,
     /// Whatever a marked name leads to must be compared.
     suspect: bool,
