@@ -39,6 +39,13 @@ pub(crate) struct FsTarget {
 }
 
 impl FsTarget {
+    /// An earlier resync, not finished, was comparing whole trees.
+    fn was_walked(&self) -> bool {
+        let first = self.ground.volumes.first();
+        let note = first.and_then(|first| parking::read_note(first).ok().flatten());
+        note.is_some_and(|note| note.walked)
+    }
+
     pub(crate) fn new(service: &Arc<Service>) -> Self {
         Self {
             ground: Ground::new(&service.volumes),
@@ -161,6 +168,8 @@ impl TargetTree for FsTarget {
     fn marks(&self, from: u64) -> (bool, Vec<PeerMark>, Option<u64>) {
         let mut kept = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let (everything, marks) = kept.get_or_insert_with(|| match &self.service {
+            // What was not marked may be parked still.
+            _ if self.was_walked() => (true, Vec::new()),
             Some(service) => peer_marks::of(&self.ground, &service.marks_since(None)),
             None => (false, Vec::new()),
         });

@@ -253,7 +253,7 @@ impl Member {
         let Phase::Promote(promote) = self.phase.clone() else {
             return;
         };
-        self.wish = super::Wish::default();
+        self.drop_wish();
         self.lease_ends();
         self.reason = None;
         if promote.force {

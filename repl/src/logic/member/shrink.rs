@@ -273,7 +273,7 @@ impl Member {
     }
 
     pub(super) fn inherited(&mut self) {
-        self.wish = super::Wish::default();
+        self.drop_wish();
         self.promise_is_over();
         self.reason = Some(Refusal::new(
             "peer-left",

@@ -106,7 +106,7 @@ impl Member {
     }
 
     pub(super) fn swapped_in(&mut self) {
-        self.wish = super::Wish::default();
+        self.drop_wish();
         self.reason = None;
         self.promise_is_over();
         self.lease_ends();

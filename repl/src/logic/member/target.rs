@@ -31,6 +31,19 @@ impl Member {
         });
     }
 
+    /// This node serves: whoever waits for it to follow hears that.
+    pub(super) fn drop_wish(&mut self) {
+        if let Some(token) = self.wish.token.take() {
+            let refusal = Refusal::new(
+                "serves",
+                "this node was made to serve meanwhile",
+                "run the command on the node that follows",
+            );
+            self.resolve(token, Err(refusal));
+        }
+        self.wish = super::Wish::default();
+    }
+
     /// Ends the wait of a command to follow that will not come to its end soon.
     pub(super) fn fail_follow(&mut self) {
         if let Some(token) = self.wish.token.take() {

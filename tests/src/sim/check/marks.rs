@@ -26,7 +26,14 @@ fn with_doubts(world: &World) -> [Marks; 2] {
         let notes = node.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.unfinished.is_some() && both[n].dirs.iter().any(|dir| dir.deep)
     });
-    both.iter_mut().for_each(|marks| marks.doubtful |= doubt);
+    let walked = world.nodes.iter().any(|node| {
+        let notes = node.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.unfinished.is_some_and(|(_, _, walked)| walked)
+    });
+    for marks in &mut both {
+        marks.doubtful |= doubt;
+        marks.everything |= walked;
+    }
     both
 }
 

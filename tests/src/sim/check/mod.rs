@@ -72,7 +72,10 @@ impl World {
         let result = held::judge(self, ack).and_then(|()| servers::judge_ack(self, ack));
         self.violate(result);
         let n = ack.node;
-        if let Some(epoch) = self.nodes[n].record.read().epoch {
+        // A sync was admitted in the epoch of what it brings to the disk, whichever is the node's
+        // when that is done.
+        let record = self.nodes[n].record.read();
+        if let Some(epoch) = record.epoch.filter(|_| !ack.sync) {
             self.checks.promote.acked(epoch.id, n);
         }
         self.checks

@@ -105,7 +105,10 @@ impl TargetTree for TargetSide {
     fn marks(&self, _: u64) -> (bool, Vec<PeerMark>, Option<u64>) {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let (everything, marks) = now.0.clone();
-        (everything, marks, None)
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was not marked may be parked still.
+        let walked = notes.unfinished.is_some_and(|(_, _, walked)| walked);
+        (everything || walked, marks, None)
     }
 
     fn root(&self, _: DirId) -> Key {
