@@ -7,9 +7,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tandem_tests::load::{self, BLOCK, WRITERS};
 use tandem_tests::running::scratch_dir;
 use tandem_tests::scratch::open_dir;
+
+/// How long the writers may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Written {
     place: PathBuf,
@@ -24,13 +28,19 @@ impl Written {
         let dir = open_dir(&written.place).unwrap();
         std::thread::scope(|scope| {
             let running = scope.spawn(|| load::run(&dir, &written.logs));
-            while (0..WRITERS).any(|n| load::told(&written.logs, n).unwrap().answered < 600) {
-                assert!(!running.is_finished(), "{:?}", running.join());
+            // A log may not be there yet. Nothing may panic here: the writers are waited for.
+            let until = Instant::now() + PATIENCE;
+            let enough = |n| load::told(&written.logs, n).is_ok_and(|told| told.answered >= 600);
+            while !(0..WRITERS).all(enough) && !running.is_finished() && Instant::now() < until {
                 std::thread::yield_now();
             }
             load::end(&written.logs).unwrap();
             running.join().unwrap().unwrap();
         });
+        for n in 0..WRITERS {
+            let answered = load::told(&written.logs, n).unwrap().answered;
+            assert!(answered >= 600, "writer {n} was answered {answered} times");
+        }
         written
     }
 
