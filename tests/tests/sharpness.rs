@@ -109,6 +109,8 @@ proofs! {
         ["I5 equal before growth"];
     doubt_when_resumed: "resync.doubt_when_resumed", "moved_then_interrupted", 1129,
         ["I5 equal before growth"];
+    compare_moved: "resync.compare_moved", "both_have_marks", 40499,
+        ["I5 equal before growth"];
     suspect_after_power_cut: "resync.suspect_after_power_cut", "everything_again", 36,
         ["I5 equal before growth"];
     mark_first: "node.mark_first", "checkpoints", 2,

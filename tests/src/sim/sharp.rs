@@ -66,7 +66,7 @@ pub fn switches() -> Vec<Switch> {
     group!(found, "resync", ResyncRules, resync,
         take_before_read union_of_marks park_first whole_when_settled suspect_after_power_cut
         sweep_last last_flush
-        doubt_when_resumed);
+        doubt_when_resumed compare_moved);
     group!(found, "node", Rules, whole,
         mark_first generation_waits no_half_done sessions_apart, but member dirty resync);
     found

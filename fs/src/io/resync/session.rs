@@ -32,11 +32,13 @@ impl FsTarget {
                 };
                 (suspect, note.walked, kept)
             }
-            _ => {
+            other => {
                 for volume in &self.ground.volumes {
                     of(parking::put_away(volume))?;
                 }
-                (false, false, boot)
+                // What a comparison of everything had parked, marked or not, is gone now.
+                let walked = other.is_some_and(|note| note.walked);
+                (walked, walked, boot)
             }
         };
         let note = Unfinished {

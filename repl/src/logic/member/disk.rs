@@ -115,8 +115,8 @@ impl Member {
             }
             return;
         };
-        let proves = !matches!(purpose, FlushFor::Peer(_) | FlushFor::Checkpoint);
-        let result = if self.flush_failed && !proves {
+        let drops_marks = matches!(purpose, FlushFor::Peer(_) | FlushFor::Checkpoint);
+        let result = if self.flush_failed && drops_marks {
             result.and(Err("an earlier flush failed".into()))
         } else {
             result

@@ -232,6 +232,8 @@ pub struct Rules {
     /// After an interrupted resync what was in a deep directory of the target is looked for at
     /// marked names, too.
     pub doubt_when_resumed: bool,
+    /// What is moved at a target that has deep directories is compared.
+    pub compare_moved: bool,
 }
 
 impl Default for Rules {
@@ -245,6 +247,7 @@ impl Default for Rules {
             sweep_last: true,
             last_flush: true,
             doubt_when_resumed: true,
+            compare_moved: true,
         }
     }
 }

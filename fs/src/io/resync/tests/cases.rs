@@ -30,6 +30,28 @@ fn changes_while_the_resync_runs_and_breaks() {
     }
 }
 
+/// Nothing marked leads to what such a comparison had parked, and nobody asks for it again.
+#[test]
+fn an_interrupted_comparison_of_everything_begins_anew() {
+    for seed in seeds() {
+        for requests in [5, 10, 14] {
+            let pair = synchronised("walked", seed);
+            pair.app.borrow_mut().changes(60);
+            pair.app.borrow_mut().marking.mark_everything();
+            pair.breaks.set(requests);
+            let broken = pair.session();
+            assert!(matches!(broken, Err(Failure::Gone(_))), "{broken:?}");
+            // The source serves in another epoch since.
+            pair.baseline.set(pair.baseline.get() + 1);
+            pair.gens.borrow_mut().clear();
+            pair.app.borrow_mut().marking.take();
+            pair.breaks.set(usize::MAX);
+            pair.peer_marks.set(true);
+            pair.resync();
+        }
+    }
+}
+
 #[test]
 fn a_first_synchronisation_of_an_older_copy() {
     for seed in seeds() {

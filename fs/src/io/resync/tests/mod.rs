@@ -49,6 +49,8 @@ struct Pair {
     held: Cell<bool>,
     sent: Cell<u64>,
     aside: RefCell<Option<Aside>>,
+    /// Whether the target is asked for marks of its own.
+    peer_marks: Cell<bool>,
 }
 
 impl Drop for Pair {
@@ -77,6 +79,7 @@ impl Pair {
             held: Cell::new(false),
             sent: Cell::new(0),
             aside: RefCell::default(),
+            peer_marks: Cell::new(false),
         }
     }
 
@@ -105,6 +108,7 @@ impl Pair {
         let order = Order {
             baseline: Id128([self.baseline.get(); 16]),
             aside: self.aside.borrow().clone(),
+            peer_marks: self.peer_marks.get(),
             ..Order::default()
         };
         let outcome = now(run(&source, &pipe, self, order))?;

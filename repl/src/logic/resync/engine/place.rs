@@ -310,7 +310,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         }
         let birth = self.plan.is_birth(entry.uid);
         let doubtful = self.suspect || self.doubtful;
-        let moved = placed != Placed::Was && self.peer_deep;
+        let moved = placed != Placed::Was && self.peer_deep && self.order.rules.compare_moved;
         let all = placed == Placed::Adopted || mode.whole || birth || doubtful || moved;
         if !all {
             if let Some(ranges) = wanted {

@@ -250,6 +250,16 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         Ok(Some((uid, at)))
     }
 
+    /// A file with several names is marked by the target, which tells one that this node lacks; it
+    /// may be here by another, which neither has marked. Then nothing leads to it but looking
+    /// everywhere.
+    pub(super) fn look_for_linked(&mut self) {
+        let linked = std::mem::take(&mut self.linked);
+        if linked.iter().any(|id| self.plan.wanted.contains_key(id)) {
+            self.walk_all();
+        }
+    }
+
     /// A file that is not here, or not found yet.
     fn only_there(&mut self, mark: PeerMark) {
         let way: Option<Way> = mark
@@ -283,18 +293,6 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
                 plan.deep |= deep;
                 plan.way = Some(way);
             }
-        }
-    }
-}
-
-impl<P: Pipe, F: Feed> Engine<'_, P, F> {
-    /// A file with several names is marked by the target, which tells one that this node lacks; it
-    /// may be here by another, which neither has marked. Then nothing leads to it but looking
-    /// everywhere.
-    pub(super) fn look_for_linked(&mut self) {
-        let linked = std::mem::take(&mut self.linked);
-        if linked.iter().any(|id| self.plan.wanted.contains_key(id)) {
-            self.walk_all();
         }
     }
 }
