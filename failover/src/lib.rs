@@ -1,12 +1,13 @@
 //! Failover: which node serves a module, and making it so.
 //!
-//! This crate will be the failover manager: it watches both nodes over several paths, owns the
-//! virtual IP and the application, and starts the application only on a node whose copy is proven
-//! current. Its decisions will live in `logic/`, its effects in `io/`.
+//! The failover manager watches both nodes, owns the virtual addresses and the application, and
+//! starts the application only where the file system daemon proves the replica current. See
+//! `docs/failover.md`. [`logic`] decides, [`io`] does, and the driver connects.
 //!
-//! Today it holds one part of that, the [`client`] of a module's control socket, because the
-//! command line needs it already. Nothing here starts, watches or fails over anything yet.
-
-#![forbid(unsafe_code)]
+//! * [`config`]: what the manager must know
+//! * [`client`]: the asking side of a daemon's control socket
 
 pub mod client;
+pub mod config;
+pub mod io;
+pub mod logic;

@@ -1,0 +1,1 @@
+//! What the manager does to the world: addresses, programs, looks at things.
