@@ -1,0 +1,205 @@
+//! What goes into a module's machine and what comes out of it.
+//!
+//! Outputs are performed in their order. A [`Output::Do`] is answered by one [`Input::Done`] with
+//! its number, however long it takes; a [`Output::Ask`] by one [`Input::Answered`]. Everything
+//! else is done when the next output is performed.
+
+use super::level::Running;
+use crate::config::{Action, Script};
+use std::time::Duration;
+use tandem_repl::control::{Readiness, Refusal, State};
+
+/// What the module's daemon tells, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    pub state: State,
+    pub readiness: Readiness,
+    pub reason: Option<Refusal>,
+    /// The replica belongs to a volume: it was synchronised, or served, once.
+    pub has_epoch: bool,
+    /// This node acknowledged last, as far as it knows.
+    pub served: bool,
+    /// For how long changes have been held because nothing allows them now.
+    pub held: Option<Duration>,
+    pub peer_connected: bool,
+    pub peer_state: Option<State>,
+}
+
+impl View {
+    /// The daemon acknowledges changes.
+    pub fn serves(&self) -> bool {
+        matches!(self.state, State::Alone | State::Prim)
+    }
+
+    /// The peer serves, as it says itself.
+    pub fn peer_serves(&self) -> bool {
+        self.peer_connected && matches!(self.peer_state, Some(State::Alone | State::Prim))
+    }
+
+    /// The peer could take over now without loss.
+    pub fn peer_can_serve(&self) -> bool {
+        self.state == State::Prim && self.peer_connected && self.peer_state == Some(State::Second)
+    }
+}
+
+/// The daemon's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    Gone,
+    Up(View),
+}
+
+/// What an operator, a checker or the console may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Start,
+    Stop,
+    Stopstart,
+    /// The application only, in place.
+    Restart,
+    Swap,
+    Prim {
+        force: bool,
+    },
+    /// `full`: everything is compared, whatever the marks say.
+    Second {
+        full: bool,
+    },
+    Failover(bool),
+    Maintenance(bool),
+    Checkers(bool),
+}
+
+/// What operators want; durable.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wants {
+    pub started: bool,
+    /// Overrules the configuration.
+    pub failover: Option<bool>,
+    /// Nothing is started, stopped or moved by the manager itself.
+    pub maintenance: bool,
+    pub checkers: bool,
+    /// Why it was stopped, when it was not an operator's word.
+    pub stopped: Option<Refusal>,
+}
+
+impl Default for Wants {
+    fn default() -> Self {
+        Self {
+            started: false,
+            failover: None,
+            maintenance: false,
+            checkers: true,
+            stopped: None,
+        }
+    }
+}
+
+/// What may happen.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passes.
+    Tick,
+    Daemon(Daemon),
+    /// An answer to [`Output::Ask`].
+    Answered(Ask, Result<(), Refusal>),
+    /// A [`Output::Do`] ended; the text says what went wrong.
+    Done(u64, Result<(), String>),
+    Command {
+        token: u64,
+        command: Command,
+    },
+    /// A checker of this name is up or down, and why.
+    Checker {
+        name: String,
+        up: bool,
+        detail: String,
+    },
+    /// A held address was taken from its interface.
+    AddressLost(String),
+    /// The manager did not run for so long, by the boot-time clock.
+    Slept(Duration),
+}
+
+/// A question to the module's daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Prim {
+        force: bool,
+    },
+    Second,
+    Resync {
+        everything: bool,
+    },
+    Swap,
+    /// Drain, tell the peer, unmount, end.
+    Stop,
+    /// The peer was proved off.
+    Fenced,
+}
+
+/// Something that takes time; one at a time for each module, but for [`Step::StartDaemon`] and
+/// [`Step::Fence`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `force`: the polite call was in vain, or what runs is not known.
+    Script {
+        script: Script,
+        force: bool,
+        context: Context,
+    },
+    /// Probed first; announced.
+    TakeAddresses,
+    ReleaseAddresses,
+    StartDaemon,
+    Fence(Action),
+    /// A checker's reaction.
+    Run(Action),
+}
+
+/// What a script is told of the situation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub from: State,
+    pub to: State,
+    /// Why: `start`, `stop`, `restart`, `swap`, `failover`, `lost`…
+    pub action: &'static str,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Do(u64, Step),
+    Ask(Ask),
+    /// Now, without waiting for anything: this node may not answer for the module any more.
+    /// Idempotent.
+    DropAddresses,
+    /// The daemon does not end by itself.
+    KillDaemon,
+    /// Durably. Commands answered after this in the same batch depend on it.
+    Save(Wants),
+    /// For a manager that takes this one's place on this boot.
+    Remember(Running),
+    Resolve {
+        token: u64,
+        result: Result<(), Refusal>,
+    },
+    Mark(Phase),
+    Log(String),
+}
+
+/// Points of a failover's timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The peer, or this node's own daemon, stopped serving.
+    Detected,
+    /// This node asks to serve.
+    Decided,
+    /// The daemon serves: lease, witness, record are done.
+    Promoted,
+    Addresses,
+    /// The application's start script ended.
+    Application,
+}
