@@ -68,6 +68,8 @@ pub enum Command {
     Failover(bool),
     Maintenance(bool),
     Checkers(bool),
+    /// The manager ends in order: everything stops here, and what is wanted stays.
+    Leave,
 }
 
 /// What operators want; durable.

@@ -84,6 +84,8 @@ pub struct Machine {
     quarantine: Option<Instant>,
     restarts: VecDeque<Instant>,
     swap_again: Instant,
+    /// The manager ends.
+    leaving: bool,
     /// A failover's timeline is under way.
     failing_over: bool,
     next: u64,
@@ -140,6 +142,7 @@ impl Machine {
             quarantine: None,
             restarts: VecDeque::new(),
             swap_again: now,
+            leaving: false,
             failing_over: false,
             next: 1,
             now,
@@ -196,6 +199,11 @@ impl Machine {
             Daemon::Up(view) => Some(view),
             Daemon::Gone => None,
         }
+    }
+
+    /// The module is to run here now.
+    pub(super) fn started(&self) -> bool {
+        self.wants.started && !self.leaving
     }
 
     fn serves(&self) -> bool {

@@ -23,7 +23,7 @@ impl Machine {
                 ..self.has
             };
         }
-        if !self.wants.started {
+        if !self.started() {
             return Running::NOTHING;
         }
         match view.state {

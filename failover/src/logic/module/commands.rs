@@ -15,13 +15,17 @@ impl Machine {
         match command {
             Command::Start => self.start(token),
             Command::Stop => self.stop(token),
-            Command::Stopstart if !self.wants.started => self.start(token),
+            Command::Stopstart if !self.started() => self.start(token),
             Command::Stopstart => self.job_for(token, Job::stop(true)),
             Command::Restart => self.restart(token),
             Command::Swap => self.swap(token),
             Command::Prim { force } => self.role(token, Ask::Prim { force }),
             Command::Second { full: false } => self.role(token, Ask::Second),
             Command::Second { full: true } => self.role(token, Ask::Resync { everything: true }),
+            Command::Leave => {
+                self.leaving = true;
+                self.end(token);
+            }
             Command::Failover(on) => {
                 self.wants.failover = Some(on);
                 self.ask_again = self.now;
@@ -73,6 +77,10 @@ impl Machine {
             self.wants.stopped = None;
             self.save();
         }
+        self.end(token);
+    }
+
+    fn end(&mut self, token: u64) {
         self.trouble = None;
         self.refused = None;
         self.blocked.clear();

@@ -73,7 +73,7 @@ impl Machine {
                 ..
             })
         );
-        if stopping || !self.wants.started {
+        if stopping || !self.started() {
             return;
         }
         self.deaths += 1;
@@ -119,7 +119,7 @@ impl Machine {
     }
 
     pub(super) fn tend_daemon(&mut self) {
-        if !self.wants.started || matches!(self.job, Some(Job::Stop { .. })) {
+        if !self.started() || matches!(self.job, Some(Job::Stop { .. })) {
             return;
         }
         let Some(view) = self.view().cloned() else {

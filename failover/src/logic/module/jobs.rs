@@ -176,7 +176,7 @@ impl Machine {
         self.asking = None;
         self.deaths = 0;
         self.failing_over = false;
-        if again && self.wants.started {
+        if again && self.started() {
             self.action = "start";
             self.doubt(true);
             self.waiting.extend(tokens);

@@ -23,7 +23,7 @@ impl Machine {
         };
         self.log(format!("checker {name}: {detail}"));
         self.down.insert(name.to_string(), detail.clone());
-        if !self.wants.checkers || self.wants.maintenance || !self.wants.started {
+        if !self.wants.checkers || self.wants.maintenance || !self.started() {
             return;
         }
         let reason = Refusal::new(

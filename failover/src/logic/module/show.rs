@@ -37,7 +37,7 @@ impl Machine {
         if let Some(Job::Stop { .. }) = self.job {
             return (State::Wait, Readiness::Transient);
         }
-        if !self.wants.started {
+        if !self.started() {
             return match self.view() {
                 // Led by hand.
                 Some(view) => (view.state, view.readiness),
@@ -74,7 +74,7 @@ impl Machine {
     /// Everything that blocks or degrades, the most important first.
     fn reasons(&self) -> Vec<Refusal> {
         let mut all = Vec::new();
-        if !self.wants.started {
+        if !self.started() {
             all.push(self.wants.stopped.clone().unwrap_or_else(|| {
                 Refusal::new(
                     "stopped",
@@ -85,7 +85,7 @@ impl Machine {
         }
         all.extend(self.blocked.values().cloned());
         all.extend(self.trouble.clone());
-        if let Some(view) = self.view().filter(|_| self.wants.started) {
+        if let Some(view) = self.view().filter(|_| self.started()) {
             let waits = matches!(view.state, State::Wait);
             if waits && view.has_epoch && !view.peer_serves() && self.keeps_back(view) {
                 all.push(Refusal::new(

@@ -1,0 +1,164 @@
+//! What a failover manager can be asked, over its Unix socket `RUN_DIR/failover.sock` (mode 0600,
+//! peer must be root) and, from another node's manager, over the managers' own link.
+//!
+//! The form is that of a daemon's control socket ([`tandem_repl::control`]): one line of JSON a
+//! message, with a version.
+
+use crate::logic::api::{Phase, Wants};
+use crate::logic::level::Running;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tandem_repl::control::{Readiness, Refusal, State, Status};
+
+/// Version of these messages. Raised when a message changes its meaning; fields may be added
+/// freely.
+pub const MANAGER_VERSION: u32 = 1;
+
+/// The manager's socket below the run directory.
+pub fn socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("failover.sock")
+}
+
+/// Envelope of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    pub version: u32,
+    /// For whom: this node when left out, else the named one.
+    #[serde(default)]
+    pub node: Option<String>,
+    pub request: Request,
+}
+
+impl Envelope {
+    pub fn new(node: Option<String>, request: Request) -> Self {
+        Self {
+            version: MANAGER_VERSION,
+            node,
+            request,
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// [`NodeStatus`]. Never waits.
+    Status,
+    /// Something of one module; answered when it is done or refused.
+    Order { module: String, order: Order },
+    /// Failovers of a module, the latest first.
+    Failovers { module: String },
+    /// What the manager decided and did, the latest last.
+    Log { module: Option<String>, lines: usize },
+}
+
+/// What a module can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    Start,
+    Stop,
+    Stopstart,
+    Restart,
+    Swap,
+    Prim { force: bool },
+    Second { full: bool },
+    Failover(bool),
+    Maintenance(bool),
+    Checkers(bool),
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Status(Box<NodeStatus>),
+    /// The order is carried out.
+    Done(Box<ModuleStatus>),
+    Refused(Refusal),
+    Failovers(Vec<Failover>),
+    Log(Vec<String>),
+}
+
+/// A node as its manager sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub node: String,
+    pub pid: u32,
+    pub modules: Vec<ModuleStatus>,
+    /// The managers of the other nodes.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Another node's manager.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerStatus {
+    pub node: String,
+    /// Heard of lately over at least one path.
+    pub alive: bool,
+    pub paths: Vec<PathStatus>,
+    /// What it said of its modules last.
+    pub modules: BTreeMap<String, Brief>,
+}
+
+/// One way to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    pub local: String,
+    pub remote: String,
+    pub alive: bool,
+    /// Milliseconds since something was heard on it; `None`: never.
+    pub heard_ms: Option<u64>,
+    /// Heartbeats lost of the last hundred.
+    pub lost_percent: u32,
+}
+
+/// A module in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brief {
+    pub state: State,
+    pub readiness: Readiness,
+    pub reason: Option<Refusal>,
+}
+
+/// A module on this node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModuleStatus {
+    pub module: String,
+    pub node: String,
+    pub state: State,
+    pub readiness: Readiness,
+    pub reason: Option<Refusal>,
+    /// Everything that blocks or degrades, the most important first.
+    pub why: Vec<Refusal>,
+    /// What is being done, in a word.
+    pub action: Option<String>,
+    pub wants: Wants,
+    /// Whether the follower takes over by itself.
+    pub failover: bool,
+    pub running: Running,
+    pub virtual_ips: Vec<String>,
+    pub checkers: Vec<CheckerStatus>,
+    /// What its file system daemon says; `None`: it does not run.
+    pub daemon: Option<Box<Status>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckerStatus {
+    pub name: String,
+    /// `None`: it does not look now, or has not yet.
+    pub up: Option<bool>,
+    pub detail: String,
+}
+
+/// One failover of a module to this node, or back onto it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failover {
+    /// Seconds since 1970 when it began, by this node's clock.
+    pub began: u64,
+    /// Milliseconds from its beginning to the end of each phase.
+    pub phases: Vec<(Phase, u64)>,
+    pub reason: String,
+}

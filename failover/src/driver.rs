@@ -1,0 +1,314 @@
+//! The manager's process: feeds each module's machine with what happens, and performs what it
+//! decides.
+//!
+//! One loop owns all machines; nothing in it waits. What takes time (programs, addresses, questions
+//! to a daemon) runs in threads of its own and comes back as an event.
+
+mod checkers;
+mod control;
+mod module;
+mod perform;
+mod signals;
+mod timeline;
+
+use crate::config::Module;
+use crate::control::{Answer, Envelope, NodeStatus, Order, PeerStatus, Request};
+use crate::io::check::Report;
+use crate::io::events::EventLog;
+use crate::io::services::Services;
+use crate::io::store::StoreError;
+use crate::io::vip::{Addresses, VipError, VipEvent};
+use crate::logic::api::{Command, Daemon, Input};
+use module::Runtime;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+use tandem_repl::control::{Refusal, Status};
+use tandem_repl::io::clock;
+use thiserror::Error;
+
+/// How often machines are told that time passes.
+const TICK: Duration = Duration::from_millis(100);
+/// A loop that was away for longer was not merely busy.
+const SLEPT: Duration = Duration::from_millis(600);
+/// How long modules may take to stop when the manager is told to end.
+const LEAVE_LIMIT: Duration = Duration::from_secs(300);
+
+/// What the manager must know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub cluster: String,
+    pub node: String,
+    pub nodes: Vec<Node>,
+    /// TCP port of the managers' own link.
+    pub port: u16,
+    pub state_dir: PathBuf,
+    pub run_dir: PathBuf,
+    /// The `tandem` program and the arguments that name its directories.
+    pub program: Vec<String>,
+    pub modules: Vec<Module>,
+    /// PEM texts: authority, certificate, key.
+    pub credentials: [String; 3],
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Why the manager cannot run.
+#[derive(Debug, Error)]
+pub enum ManagerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Addresses(#[from] VipError),
+    #[error("control socket {}: {source}", path.display())]
+    Socket {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Something that happened.
+enum Event {
+    Machine(String, Input),
+    Status(String, Daemon, Option<Box<Status>>),
+    Client(Box<Envelope>, Sender<Answer>),
+    Report(Report),
+    Vip(VipEvent),
+    /// The manager is told to end in order.
+    End,
+}
+
+/// The process.
+struct Manager {
+    settings: Settings,
+    modules: Vec<Runtime>,
+    log: EventLog,
+    /// Since when it ends.
+    ending: Option<Instant>,
+}
+
+/// Runs until told to end. Modules go on when it is killed; when it is told to end they are
+/// stopped in order, and started again with it.
+///
+/// # Errors
+/// What makes it impossible to run, with its place and remedy.
+pub fn run(settings: Settings) -> Result<(), ManagerError> {
+    let signals = signals::Signals::block();
+    let (send, events) = channel();
+    let listener = control::listen(&settings.run_dir)?;
+    let (vip_send, vip_events) = channel();
+    let addresses = Addresses::start(vip_send)?;
+    let services = Services::default();
+    forward(vip_events, send.clone(), Event::Vip)?;
+    let (report_send, reports) = channel();
+    forward(reports, send.clone(), Event::Report)?;
+    let log = EventLog::open(&settings.state_dir.join("events.log"));
+    let fresh_boot = module::fresh_boot(&settings.run_dir)?;
+    let mut modules = Vec::new();
+    for config in settings.modules.clone() {
+        let tools = module::Tools {
+            send: send.clone(),
+            reports: report_send.clone(),
+            addresses: addresses.clone(),
+            services: services.clone(),
+        };
+        modules.push(Runtime::start(&settings, config, tools, fresh_boot)?);
+    }
+    control::serve(listener, send.clone()).map_err(ManagerError::Thread)?;
+    let ended = send;
+    signals.forward(move || ended.send(Event::End).is_ok());
+    let mut manager = Manager {
+        settings,
+        modules,
+        log,
+        ending: None,
+    };
+    tracing::info!("failover manager of {} is ready", manager.settings.node);
+    manager.run(&events);
+    let _ = std::fs::remove_file(crate::control::socket(&manager.settings.run_dir));
+    Ok(())
+}
+
+/// Turns what a part says into events of the loop.
+fn forward<T: Send + 'static>(
+    from: Receiver<T>,
+    to: Sender<Event>,
+    make: fn(T) -> Event,
+) -> Result<(), ManagerError> {
+    let run = move || {
+        for item in from {
+            if to.send(make(item)).is_err() {
+                return;
+            }
+        }
+    };
+    let spawned = std::thread::Builder::new().name("forward".into()).spawn(run);
+    spawned.map(|_| ()).map_err(ManagerError::Thread)
+}
+
+impl Manager {
+    fn run(&mut self, events: &Receiver<Event>) {
+        let mut last = clock::now();
+        let mut next_tick = last + TICK;
+        loop {
+            let wait = next_tick.saturating_duration_since(clock::now());
+            let event = events.recv_timeout(wait);
+            let now = clock::now();
+            let away = now.saturating_duration_since(last);
+            last = now;
+            if away > SLEPT {
+                // Before anything that was true when it fell asleep is believed.
+                self.all(|_| Input::Slept(away));
+            }
+            match event {
+                Ok(event) => self.on_event(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if now >= next_tick {
+                self.all(|_| Input::Tick);
+                self.look_inside();
+                next_tick = now + TICK;
+            }
+            if self.has_ended() {
+                return;
+            }
+        }
+    }
+
+    fn all(&mut self, input: impl Fn(&Runtime) -> Input) {
+        for module in &mut self.modules {
+            let input = input(module);
+            module.handle(input, &mut self.log);
+        }
+    }
+
+    fn module(&mut self, name: &str) -> Option<(&mut Runtime, &mut EventLog)> {
+        let module = self.modules.iter_mut().find(|m| m.name() == name)?;
+        Some((module, &mut self.log))
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Machine(name, input) => {
+                if let Some((module, log)) = self.module(&name) {
+                    module.handle(input, log);
+                }
+            }
+            Event::Status(name, daemon, status) => {
+                if let Some((module, log)) = self.module(&name) {
+                    module.on_status(daemon, status, log);
+                }
+            }
+            Event::Client(envelope, reply) => self.on_client(*envelope, reply),
+            Event::Report(report) => {
+                if let Some((module, log)) = self.module(&report.module) {
+                    module.on_report(&report, log);
+                }
+            }
+            Event::Vip(event) => {
+                for module in &mut self.modules {
+                    module.on_vip(&event, &mut self.log);
+                }
+            }
+            Event::End => {
+                if self.ending.is_none() {
+                    tracing::info!("told to end: the modules are stopped in order");
+                    self.ending = Some(clock::now());
+                    self.all(|module| Input::Command {
+                        token: module.new_token(),
+                        command: Command::Leave,
+                    });
+                }
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let Some(since) = self.ending else {
+            return false;
+        };
+        let late = clock::now().saturating_duration_since(since) > LEAVE_LIMIT;
+        late || self.modules.iter().all(Runtime::is_stopped)
+    }
+
+    fn on_client(&mut self, envelope: Envelope, reply: Sender<Answer>) {
+        // Whoever asked may have gone.
+        let answer = match envelope.request {
+            _ if envelope.node.as_ref().is_some_and(|n| *n != self.settings.node) => {
+                Answer::Refused(self.unreachable(&envelope.node.unwrap_or_default()))
+            }
+            Request::Status => Answer::Status(Box::new(self.status())),
+            Request::Log { module, lines } => Answer::Log(self.log.last(module.as_deref(), lines)),
+            Request::Failovers { module } => match self.module(&module) {
+                Some((module, _)) => Answer::Failovers(module.failovers()),
+                None => Answer::Refused(self.unknown(&module)),
+            },
+            Request::Order { module, order } => {
+                let Some((runtime, log)) = self.module(&module) else {
+                    let _ = reply.send(Answer::Refused(self.unknown(&module)));
+                    return;
+                };
+                log.write(Some(&module), &format!("an operator orders {order:?}"));
+                return runtime.order(command(order), reply, log);
+            }
+        };
+        let _ = reply.send(answer);
+    }
+
+    fn status(&self) -> NodeStatus {
+        NodeStatus {
+            node: self.settings.node.clone(),
+            pid: std::process::id(),
+            modules: self.modules.iter().map(Runtime::status).collect(),
+            peers: self.peers(),
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        Vec::new()
+    }
+
+    fn unreachable(&self, node: &str) -> Refusal {
+        Refusal::new(
+            "unreachable",
+            format!("the manager of {node} does not answer"),
+            format!("run the command on {node}"),
+        )
+    }
+
+    fn unknown(&self, module: &str) -> Refusal {
+        let known: Vec<_> = self.modules.iter().map(Runtime::name).collect();
+        Refusal::new(
+            "unknown-module",
+            format!("this manager has no module {module:?}"),
+            format!(
+                "name one of {}; a new one is known after the manager was started again",
+                known.join(", ")
+            ),
+        )
+    }
+}
+
+fn command(order: Order) -> Command {
+    match order {
+        Order::Start => Command::Start,
+        Order::Stop => Command::Stop,
+        Order::Stopstart => Command::Stopstart,
+        Order::Restart => Command::Restart,
+        Order::Swap => Command::Swap,
+        Order::Prim { force } => Command::Prim { force },
+        Order::Second { full } => Command::Second { full },
+        Order::Failover(on) => Command::Failover(on),
+        Order::Maintenance(on) => Command::Maintenance(on),
+        Order::Checkers(on) => Command::Checkers(on),
+    }
+}
