@@ -283,6 +283,13 @@ mod tests {
             marks: Default::default(),
             resync: None,
             verify: None,
+            version: 1,
+            served: false,
+            held_ms: None,
+            lost: false,
+            stale: false,
+            left: false,
+            witness: None,
         };
         let expected = "\
 ledger on a: WAIT, not ready

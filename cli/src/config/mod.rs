@@ -301,6 +301,8 @@ impl Config {
             resync_slowdown: module.resync_slowdown,
             scrub: module.scrub,
             devices: module.devices,
+            apart: tandem_fs::config::Apart::default(),
+            managed: false,
             digest: digest::digest(&self.cluster, module),
             state_dir: self.dirs.state.join(name),
             socket: self.dirs.socket(name),
