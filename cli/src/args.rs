@@ -73,6 +73,55 @@ pub(crate) enum Command {
     Fs {
         /// Name of the module
         module: String,
+        /// A failover manager leads it, not an operator
+        #[arg(long)]
+        managed: bool,
+    },
+    /// Run the failover manager of this node in the foreground; with `on` or `off`, say whether
+    /// the following node takes over by itself
+    #[command(args_conflicts_with_subcommands = true)]
+    Failover {
+        #[command(subcommand)]
+        word: Option<OnOff>,
+    },
+    /// Start a module on this node: serve or follow, as the replicas prove
+    Start {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Stop a module and start it again; the peer takes over if it can
+    Stopstart {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// Restart the application in place
+    Restart {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    /// While maintenance is on, the manager starts, stops and moves nothing by itself
+    Maintenance {
+        #[command(subcommand)]
+        word: OnOff,
+    },
+    /// Switch the checkers of a module on or off
+    Checker {
+        #[command(subcommand)]
+        word: OnOff,
+    },
+    /// What the failover manager decided and did
+    Log {
+        /// Name of the module; all when left out
+        module: Option<String>,
+        /// How many lines
+        #[arg(short = 'n', long, default_value_t = 50)]
+        lines: usize,
+        /// The failovers of the module, and how long each phase took
+        #[arg(long)]
+        failovers: bool,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Serve a module from this node
     Prim {
@@ -87,6 +136,9 @@ pub(crate) enum Command {
     Second {
         #[command(flatten)]
         action: ActionArgs,
+        /// Compare everything, not just what is marked as changed
+        #[arg(long)]
+        full: bool,
     },
     /// Stop a module on this node: drain, tell the peer, unmount, end the daemon
     Stop {
@@ -156,12 +208,36 @@ pub(crate) enum Command {
 pub(crate) struct ActionArgs {
     /// Name of the module; may be left out when only one is configured
     pub(crate) module: Option<String>,
+    /// The node that is told; this one when left out. Needs the failover manager
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnOff {
+    On {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+    Off {
+        #[command(flatten)]
+        action: ActionArgs,
+    },
+}
+
+impl OnOff {
+    pub(crate) fn parts(&self) -> (bool, &ActionArgs) {
+        match self {
+            Self::On { action } => (true, action),
+            Self::Off { action } => (false, action),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -88,6 +88,13 @@ fn serving() -> Box<Status> {
         marks: Default::default(),
         resync: None,
         verify: None,
+        version: 1,
+        served: false,
+        held_ms: None,
+        lost: false,
+        stale: false,
+        left: false,
+        witness: None,
     })
 }
 

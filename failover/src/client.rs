@@ -10,8 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tandem_repl::control::{Answer, CONTROL_VERSION, Envelope, MAX_LINE, Request};
+use tandem_repl::control::{Answer, CONTROL_VERSION, Envelope, MAX_LINE, Request, WATCH_LIMIT_MS};
 
 /// How long connecting may take. A daemon accepts at once; a full queue means it hangs.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -112,17 +114,29 @@ impl ControlClient {
         })
     }
 
-    /// Sends `request` and waits for its answer: [`STATUS_LIMIT`] for a status, else
-    /// [`ACTION_LIMIT`].
+    /// Sends `request` and waits for its answer: [`STATUS_LIMIT`] for a status, so much more than
+    /// its own limit for a watch, else [`ACTION_LIMIT`].
     ///
     /// # Errors
     /// When no answer arrived. A refusal is an answer.
     pub fn request(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let limit = match request {
-            Request::Status => STATUS_LIMIT,
+            Request::Status | Request::Fenced => STATUS_LIMIT,
+            Request::Watch { limit_ms, .. } => {
+                STATUS_LIMIT + Duration::from_millis((*limit_ms).min(WATCH_LIMIT_MS))
+            }
             _ => ACTION_LIMIT,
         };
         self.request_within(request, limit)
+    }
+
+    /// The status as soon as its version is another one than `after`, or when `limit` is over.
+    ///
+    /// # Errors
+    /// When no answer arrived.
+    pub fn watch(&mut self, after: u64, limit: Duration) -> Result<Answer, ClientError> {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(WATCH_LIMIT_MS);
+        self.request(&Request::Watch { after, limit_ms })
     }
 
     /// As [`Self::request`], with the caller's limit for the whole exchange.
@@ -134,15 +148,35 @@ impl ControlClient {
         request: &Request,
         limit: Duration,
     ) -> Result<Answer, ClientError> {
-        let deadline = Deadline {
-            end: Instant::now() + limit,
-            limit,
-        };
         let envelope = Envelope {
             version: CONTROL_VERSION,
             request: request.clone(),
         };
-        let mut line = serde_json::to_vec(&envelope).expect("a request has no unserialisable part");
+        self.exchange(&envelope, limit)
+    }
+
+    /// Asks a failover manager ([`crate::control`]).
+    ///
+    /// # Errors
+    /// When no answer arrived. A refusal is an answer.
+    pub fn ask_manager(
+        &mut self,
+        envelope: &crate::control::Envelope,
+        limit: Duration,
+    ) -> Result<crate::control::Answer, ClientError> {
+        self.exchange(envelope, limit)
+    }
+
+    fn exchange<A: DeserializeOwned>(
+        &mut self,
+        envelope: &impl Serialize,
+        limit: Duration,
+    ) -> Result<A, ClientError> {
+        let deadline = Deadline {
+            end: Instant::now() + limit,
+            limit,
+        };
+        let mut line = serde_json::to_vec(envelope).expect("a request has no unserialisable part");
         line.push(b'\n');
         self.send(&line, &deadline)?;
         let line = self.receive_line(&deadline)?;

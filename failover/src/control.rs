@@ -51,7 +51,10 @@ pub enum Request {
     /// Failovers of a module, the latest first.
     Failovers { module: String },
     /// What the manager decided and did, the latest last.
-    Log { module: Option<String>, lines: usize },
+    Log {
+        module: Option<String>,
+        lines: usize,
+    },
 }
 
 /// What a module can be told.
@@ -111,8 +114,6 @@ pub struct PathStatus {
     pub alive: bool,
     /// Milliseconds since something was heard on it; `None`: never.
     pub heard_ms: Option<u64>,
-    /// Heartbeats lost of the last hundred.
-    pub lost_percent: u32,
 }
 
 /// A module in one line.

@@ -12,9 +12,10 @@ mod signals;
 mod timeline;
 
 use crate::config::Module;
-use crate::control::{Answer, Envelope, NodeStatus, Order, PeerStatus, Request};
+use crate::control::{Answer, Brief, Envelope, NodeStatus, Order, Request};
 use crate::io::check::Report;
 use crate::io::events::EventLog;
+use crate::io::peers::{Peers, Reply};
 use crate::io::services::Services;
 use crate::io::store::StoreError;
 use crate::io::vip::{Addresses, VipError, VipEvent};
@@ -24,8 +25,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use tandem_repl::control::{Refusal, Status};
+use tandem_repl::control::{Refusal, State, Status};
 use tandem_repl::io::clock;
+use tandem_repl::io::tls::TlsError;
 use thiserror::Error;
 
 /// How often machines are told that time passes.
@@ -66,6 +68,8 @@ pub enum ManagerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Addresses(#[from] VipError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("control socket {}: {source}", path.display())]
     Socket {
         path: PathBuf,
@@ -79,7 +83,7 @@ pub enum ManagerError {
 enum Event {
     Machine(String, Input),
     Status(String, Daemon, Option<Box<Status>>),
-    Client(Box<Envelope>, Sender<Answer>),
+    Client(Box<Envelope>, Reply),
     Report(Report),
     Vip(VipEvent),
     /// The manager is told to end in order.
@@ -90,6 +94,7 @@ enum Event {
 struct Manager {
     settings: Settings,
     modules: Vec<Runtime>,
+    peers: Peers,
     log: EventLog,
     /// Since when it ends.
     ending: Option<Instant>,
@@ -101,7 +106,7 @@ struct Manager {
 /// # Errors
 /// What makes it impossible to run, with its place and remedy.
 pub fn run(settings: Settings) -> Result<(), ManagerError> {
-    let signals = signals::Signals::block();
+    let signals = signals::Signals::catch();
     let (send, events) = channel();
     let listener = control::listen(&settings.run_dir)?;
     let (vip_send, vip_events) = channel();
@@ -123,11 +128,17 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
         modules.push(Runtime::start(&settings, config, tools, fresh_boot)?);
     }
     control::serve(listener, send.clone()).map_err(ManagerError::Thread)?;
+    let asked = send.clone();
+    let peers = Peers::start(&settings, move |envelope, reply| {
+        // The loop may have ended.
+        let _ = asked.send(Event::Client(Box::new(envelope), reply));
+    })?;
     let ended = send;
     signals.forward(move || ended.send(Event::End).is_ok());
     let mut manager = Manager {
         settings,
         modules,
+        peers,
         log,
         ending: None,
     };
@@ -150,7 +161,9 @@ fn forward<T: Send + 'static>(
             }
         }
     };
-    let spawned = std::thread::Builder::new().name("forward".into()).spawn(run);
+    let spawned = std::thread::Builder::new()
+        .name("forward".into())
+        .spawn(run);
     spawned.map(|_| ()).map_err(ManagerError::Thread)
 }
 
@@ -178,6 +191,7 @@ impl Manager {
                 self.look_inside();
                 next_tick = now + TICK;
             }
+            self.say();
             if self.has_ended() {
                 return;
             }
@@ -240,12 +254,16 @@ impl Manager {
         late || self.modules.iter().all(Runtime::is_stopped)
     }
 
-    fn on_client(&mut self, envelope: Envelope, reply: Sender<Answer>) {
-        // Whoever asked may have gone.
-        let answer = match envelope.request {
-            _ if envelope.node.as_ref().is_some_and(|n| *n != self.settings.node) => {
-                Answer::Refused(self.unreachable(&envelope.node.unwrap_or_default()))
+    fn on_client(&mut self, envelope: Envelope, reply: Reply) {
+        let other = envelope.node.clone().filter(|n| *n != self.settings.node);
+        if let Some(node) = other.or_else(|| self.who_swaps(&envelope.request)) {
+            if !self.settings.nodes.iter().any(|n| n.name == node) {
+                return reply(Answer::Refused(self.unknown_node(&node)));
             }
+            let envelope = Envelope::new(Some(node.clone()), envelope.request);
+            return self.peers.forward(&node, envelope, reply);
+        }
+        let answer = match envelope.request {
             Request::Status => Answer::Status(Box::new(self.status())),
             Request::Log { module, lines } => Answer::Log(self.log.last(module.as_deref(), lines)),
             Request::Failovers { module } => match self.module(&module) {
@@ -254,14 +272,30 @@ impl Manager {
             },
             Request::Order { module, order } => {
                 let Some((runtime, log)) = self.module(&module) else {
-                    let _ = reply.send(Answer::Refused(self.unknown(&module)));
-                    return;
+                    return reply(Answer::Refused(self.unknown(&module)));
                 };
                 log.write(Some(&module), &format!("an operator orders {order:?}"));
                 return runtime.order(command(order), reply, log);
             }
         };
-        let _ = reply.send(answer);
+        reply(answer);
+    }
+
+    /// A swap begins where the application runs.
+    fn who_swaps(&self, request: &Request) -> Option<String> {
+        let Request::Order {
+            module,
+            order: Order::Swap,
+        } = request
+        else {
+            return None;
+        };
+        let runtime = self.modules.iter().find(|m| m.name() == module)?;
+        let peer = &runtime.config.peer;
+        let brief = self.peers.modules(peer)?.remove(module)?;
+        let serves = |state| matches!(state, State::Alone | State::Prim);
+        let here = serves(runtime.machine.shown().state);
+        (!here && serves(brief.state)).then(|| peer.clone())
     }
 
     fn status(&self) -> NodeStatus {
@@ -269,19 +303,30 @@ impl Manager {
             node: self.settings.node.clone(),
             pid: std::process::id(),
             modules: self.modules.iter().map(Runtime::status).collect(),
-            peers: self.peers(),
+            peers: self.peers.status(),
         }
     }
 
-    fn peers(&self) -> Vec<PeerStatus> {
-        Vec::new()
+    /// Tells the other managers what the modules are, if that changed.
+    fn say(&self) {
+        let brief = |m: &Runtime| {
+            let shown = m.machine.shown();
+            let brief = Brief {
+                state: shown.state,
+                readiness: shown.readiness,
+                reason: shown.reason,
+            };
+            (m.name().to_string(), brief)
+        };
+        self.peers.say(self.modules.iter().map(brief).collect());
     }
 
-    fn unreachable(&self, node: &str) -> Refusal {
+    fn unknown_node(&self, node: &str) -> Refusal {
+        let known: Vec<_> = self.settings.nodes.iter().map(|n| &*n.name).collect();
         Refusal::new(
-            "unreachable",
-            format!("the manager of {node} does not answer"),
-            format!("run the command on {node}"),
+            "unknown-node",
+            format!("the cluster has no node {node:?}"),
+            format!("name one of {}", known.join(", ")),
         )
     }
 

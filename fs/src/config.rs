@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use tandem_repl::io::driver::Apart;
+pub use tandem_repl::io::witness::WitnessConfig;
+pub use tandem_repl::logic::member::Isolation;
+
 /// When a write is acknowledged (design, section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
@@ -63,6 +67,10 @@ pub struct ModuleConfig {
     pub scrub: Option<Duration>,
     /// Whether character and block devices may be made in the directories.
     pub devices: bool,
+    /// What decides when this node cannot reach its peer.
+    pub apart: Apart,
+    /// A failover manager leads this node; otherwise an operator's word does.
+    pub managed: bool,
     /// Hash of everything that must be equal on both nodes.
     pub digest: [u8; 32],
     /// `STATE_DIR/MODULE`: record and saved tables. Made if missing.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
-use tandem_repl::control::{Answer, Divergence, Refusal, Request};
+use tandem_repl::control::{Answer, Divergence, Refusal, Request, WATCH_LIMIT_MS};
 use tandem_repl::ids::DirId;
 use tandem_repl::io::driver::{Command, Driver, DriverConfig, DriverError};
 use tandem_repl::io::journal::JournalError;
@@ -204,6 +204,8 @@ fn start_driver(
         latency_bound: config
             .resync_slowdown
             .map(|more| 1.0 + f64::from(more) / 100.0),
+        apart: config.apart.clone(),
+        by_hand: !config.managed,
         digest: config.digest,
         pem: Pem {
             ca: &config.credentials.ca_pem,
@@ -253,16 +255,23 @@ fn wait_for_end(daemon: &Daemon, exit: &Receiver<()>, signals: &Signals) {
 impl Daemon {
     pub(crate) fn command(&self, request: &Request) -> Result<(), Refusal> {
         match request {
-            Request::Status | Request::Divergence(_) => Ok(()),
+            Request::Status | Request::Watch { .. } | Request::Divergence(_) => Ok(()),
             Request::Prim { force } => self.driver.command(Command::Prim { force: *force }),
             Request::Second => self.driver.command(Command::Second),
             Request::Stop => self.driver.command(Command::Stop),
             Request::Swap => self.driver.command(Command::Swap),
+            Request::Fenced => self.driver.command(Command::Fenced),
             Request::Resync { everything } => self.driver.command(Command::Resync {
                 everything: *everything,
             }),
             Request::Verify => scrub::ask(&self.service, &self.driver),
         }
+    }
+
+    /// Returns when the status is of another version than `after`, or after the limit.
+    pub(crate) fn watch(&self, after: u64, limit_ms: u64) {
+        let limit = Duration::from_millis(limit_ms.min(WATCH_LIMIT_MS));
+        self.driver.changed_after(after, limit);
     }
 
     /// What was kept aside on this node.

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// freely.
 pub const CONTROL_VERSION: u32 = 1;
 
+/// Longest wait of [`Request::Watch`], milliseconds.
+pub const WATCH_LIMIT_MS: u64 = 60_000;
+
 /// Longest control line accepted, bytes.
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -28,6 +31,11 @@ pub struct Envelope {
 pub enum Request {
     /// Report [`Status`]. Never waits.
     Status,
+    /// Report [`Status`] as soon as its version is another one than `after`, or when `limit_ms` is
+    /// over ([`WATCH_LIMIT_MS`] at most).
+    Watch { after: u64, limit_ms: u64 },
+    /// A fence command proved the peer off. Refused while the peer answers.
+    Fenced,
     /// Serve from this node. Refused where the record does not prove the replica current, unless
     /// `force`.
     Prim { force: bool },
@@ -158,6 +166,39 @@ pub struct Status {
     /// The verification under way, or the last one.
     #[serde(default)]
     pub verify: Option<VerifyStatus>,
+    /// Counts changes of state, readiness, reason, peer (connection and state), `in_sync`, and of
+    /// whether changes are held. Begins anew with the daemon; never 0 once it decides.
+    #[serde(default)]
+    pub version: u64,
+    /// By its record this node served last.
+    #[serde(default)]
+    pub served: bool,
+    /// How long a serving node has answered no change because its lease is over, or because it is
+    /// finding out whether it may go on without its peer; `None`: changes flow. Another node may
+    /// serve soon.
+    #[serde(default)]
+    pub held_ms: Option<u64>,
+    /// Of this node's record: its page cache was lost, its copy is not good, it left in order.
+    #[serde(default)]
+    pub lost: bool,
+    #[serde(default)]
+    pub stale: bool,
+    #[serde(default)]
+    pub left: bool,
+    /// `None`: no witness is configured.
+    #[serde(default)]
+    pub witness: Option<WitnessStatus>,
+}
+
+/// How the witness was met last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// `tandem` or `etcd`.
+    pub kind: String,
+    /// Milliseconds since its last answer; `None`: none since the daemon started.
+    pub answered_ago_ms: Option<u64>,
+    /// Why it did not answer, if the last question failed.
+    pub last_error: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,8 @@ pub const MAX_XATTR: usize = 64 * 1024;
 pub const MAX_BODY: usize = MAX_DATA + 16 * 1024;
 /// Longest control message body, bytes.
 pub const MAX_CONTROL: usize = 64 * 1024;
+/// Longest frame to or from the witness, bytes: every epoch a node can name, and more.
+pub const MAX_WITNESS: usize = 64 * 1024;
 /// Bytes a node may have in flight to its peer before writers wait, and the QUIC windows.
 pub const SEND_WINDOW: u64 = 32 * 1024 * 1024;
 /// Operations that may wait for the peer at once; more wait outside.

@@ -2,15 +2,16 @@
 
 mod config;
 mod divergence;
+mod failover;
 mod fs;
+mod log;
+mod managed;
+mod node_status;
+mod orders;
 mod pki;
-mod prim;
 mod progress;
 mod resync;
-mod second;
 mod status;
-mod stop;
-mod swap;
 mod verify;
 mod why;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tandem_failover::client::ControlClient;
+use tandem_failover::control::Order;
 use tandem_repl::control::{Answer, Request};
 
 use crate::args::{ActionArgs, Cli, Command};
@@ -29,12 +31,34 @@ use crate::exit::{Exit, UsageError};
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let dirs = cli.dirs.resolve().context("resolving the directories")?;
     let exit = match cli.command {
-        Command::Fs { module } => fs::run(&dirs, &module)?,
-        Command::Prim { action, force } => prim::run(&dirs, &action, force)?,
-        Command::Second { action } => second::run(&dirs, &action)?,
-        Command::Stop { action } => stop::run(&dirs, &action)?,
+        Command::Fs { module, managed } => fs::run(&dirs, &module, managed)?,
+        Command::Failover { word: None } => failover::run(&dirs)?,
+        Command::Failover { word: Some(word) } => {
+            let (on, action) = word.parts();
+            orders::run(&dirs, action, Order::Failover(on))?
+        }
+        Command::Start { action } => orders::run(&dirs, &action, Order::Start)?,
+        Command::Stopstart { action } => orders::run(&dirs, &action, Order::Stopstart)?,
+        Command::Restart { action } => orders::run(&dirs, &action, Order::Restart)?,
+        Command::Maintenance { word } => {
+            let (on, action) = word.parts();
+            orders::run(&dirs, action, Order::Maintenance(on))?
+        }
+        Command::Checker { word } => {
+            let (on, action) = word.parts();
+            orders::run(&dirs, action, Order::Checkers(on))?
+        }
+        Command::Log {
+            module,
+            lines,
+            failovers,
+            json,
+        } => log::run(&dirs, module, lines, (failovers, json))?,
+        Command::Prim { action, force } => orders::run(&dirs, &action, Order::Prim { force })?,
+        Command::Second { action, full } => orders::run(&dirs, &action, Order::Second { full })?,
+        Command::Stop { action } => orders::run(&dirs, &action, Order::Stop)?,
         Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
-        Command::Swap { action } => swap::run(&dirs, &action)?,
+        Command::Swap { action } => orders::run(&dirs, &action, Order::Swap)?,
         Command::Resync {
             action,
             everything,

@@ -8,12 +8,20 @@ use tandem_repl::control::{
     Answer, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status, VerifyStatus,
 };
 
-use super::{ask, choose_module};
+use super::{ask, choose_module, managed, node_status};
 use crate::config::{Dirs, module_names};
 use crate::exit::Exit;
 
 /// Asks one module, or all, and prints the answers. The exit code is the worst of them.
 pub(crate) fn run(dirs: &Dirs, named: Option<&str>, json: bool) -> Result<Exit> {
+    if let Some(answer) = managed::ask(
+        dirs,
+        None,
+        tandem_failover::control::Request::Status,
+        STATUS_LIMIT,
+    )? {
+        return node_status::show(dirs, named, answer, json);
+    }
     let known = module_names(dirs)?;
     let modules = match named {
         None if known.len() > 1 => known,
@@ -46,6 +54,14 @@ pub(crate) fn run(dirs: &Dirs, named: Option<&str>, json: bool) -> Result<Exit> 
     Ok(worst)
 }
 
+pub(super) fn readiness(readiness: Readiness) -> &'static str {
+    match readiness {
+        Readiness::NotReady => "not ready",
+        Readiness::Transient => "moving",
+        Readiness::Ready => "ready",
+    }
+}
+
 /// What stands in for the answer of a daemon that gave none.
 fn unreachable(module: &str, error: &anyhow::Error) -> Refusal {
     let reason = error.root_cause().to_string();
@@ -66,11 +82,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.0;
         let state = state_name(status.state);
-        let readiness = match status.readiness {
-            Readiness::NotReady => "not ready",
-            Readiness::Transient => "moving",
-            Readiness::Ready => "ready",
-        };
+        let readiness = readiness(status.readiness);
         writeln!(
             f,
             "{} on {}: {state}, {readiness}",
@@ -80,46 +92,51 @@ impl fmt::Display for Shown<'_> {
             writeln!(f, "  reason       {} ({})", reason.reason, reason.code)?;
             writeln!(f, "  remedy       {}", reason.remedy)?;
         }
-        match &status.epoch {
-            Some((number, id)) => writeln!(f, "  epoch        {number} ({id})")?,
-            None => writeln!(f, "  epoch        none yet")?,
-        }
-        let in_sync = match status.in_sync.as_slice() {
-            [] => "none".into(),
-            nodes => nodes.join(", "),
-        };
-        writeln!(f, "  in sync      {in_sync}")?;
-        writeln!(f, "  peer         {}", peer_text(&status.peer))?;
-        for (index, directory) in status.directories.iter().enumerate() {
-            let label = if index == 0 { "directories" } else { "" };
-            let mounted = if directory.mounted {
-                "mounted"
-            } else {
-                "not mounted"
-            };
-            writeln!(f, "  {label:<12} {} ({mounted})", directory.path)?;
-        }
-        replica_lines(f, status)?;
-        let counters = &status.counters;
-        writeln!(
-            f,
-            "  operations   {} acknowledged, {} applied from the peer, {} in flight",
-            counters.acknowledged, counters.applied, counters.in_flight
-        )?;
-        writeln!(
-            f,
-            "  bytes        {} sent, {} received",
-            size(counters.bytes_sent),
-            size(counters.bytes_received)
-        )?;
-        writeln!(
-            f,
-            "  daemon       pid {}, {} resident, {:.1} s of CPU",
-            status.pid,
-            size(counters.rss_bytes),
-            counters.cpu_us as f64 / 1e6
-        )
+        details(f, status)
     }
+}
+
+/// What a daemon tells beside its state.
+pub(super) fn details(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+    match &status.epoch {
+        Some((number, id)) => writeln!(f, "  epoch        {number} ({id})")?,
+        None => writeln!(f, "  epoch        none yet")?,
+    }
+    let in_sync = match status.in_sync.as_slice() {
+        [] => "none".into(),
+        nodes => nodes.join(", "),
+    };
+    writeln!(f, "  in sync      {in_sync}")?;
+    writeln!(f, "  peer         {}", peer_text(&status.peer))?;
+    for (index, directory) in status.directories.iter().enumerate() {
+        let label = if index == 0 { "directories" } else { "" };
+        let mounted = if directory.mounted {
+            "mounted"
+        } else {
+            "not mounted"
+        };
+        writeln!(f, "  {label:<12} {} ({mounted})", directory.path)?;
+    }
+    replica_lines(f, status)?;
+    let counters = &status.counters;
+    writeln!(
+        f,
+        "  operations   {} acknowledged, {} applied from the peer, {} in flight",
+        counters.acknowledged, counters.applied, counters.in_flight
+    )?;
+    writeln!(
+        f,
+        "  bytes        {} sent, {} received",
+        size(counters.bytes_sent),
+        size(counters.bytes_received)
+    )?;
+    writeln!(
+        f,
+        "  daemon       pid {}, {} resident, {:.1} s of CPU",
+        status.pid,
+        size(counters.rss_bytes),
+        counters.cpu_us as f64 / 1e6
+    )
 }
 
 /// What is known of the difference between the replicas.
@@ -213,7 +230,7 @@ fn peer_text(peer: &PeerStatus) -> String {
     format!("{} connected, {state}{round_trip}", peer.node)
 }
 
-fn state_name(state: State) -> &'static str {
+pub(super) fn state_name(state: State) -> &'static str {
     match state {
         State::Stop => "STOP",
         State::Wait => "WAIT",
@@ -283,6 +300,13 @@ mod tests {
             marks: Default::default(),
             resync: None,
             verify: None,
+            version: 1,
+            served: false,
+            held_ms: None,
+            lost: false,
+            stale: false,
+            left: false,
+            witness: None,
         };
         let expected = "\
 ledger on a: WAIT, not ready

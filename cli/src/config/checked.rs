@@ -8,9 +8,11 @@ use tandem_fs::config::{Ack, Directory};
 use super::names::{address, name_fault, path_fault, pattern_fault};
 use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
+use super::service::Service;
 use super::units::{show_duration, show_size};
 
 pub(crate) const DEFAULT_PORT: u16 = 7400;
+const DEFAULT_MANAGER_PORT: u16 = 7401;
 /// Room for what is kept aside.
 const DEFAULT_ASIDE_LIMIT: u64 = 10 << 30;
 /// A week, as others do.
@@ -38,6 +40,8 @@ const LARGEST_HOT: u64 = 1 << 40;
 pub(crate) struct Cluster {
     pub(crate) name: String,
     pub(crate) nodes: Vec<ClusterNode>,
+    /// TCP port of the failover managers' own link.
+    pub(crate) port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,8 @@ pub(crate) struct Module {
     pub(crate) resync_slowdown: Option<u32>,
     pub(crate) scrub: Option<Duration>,
     pub(crate) devices: bool,
+    /// The failover manager's part.
+    pub(crate) service: Service,
 }
 
 /// Notes a fault, if there is one, at the place of its value.
@@ -118,6 +124,7 @@ pub(crate) fn cluster(raw: RawCluster, problems: &mut Vec<Problem>) -> Option<Cl
     Some(Cluster {
         name: raw.name?.value,
         nodes,
+        port: raw.port.map_or(DEFAULT_MANAGER_PORT, |port| port.value),
     })
 }
 
@@ -241,11 +248,24 @@ pub(crate) fn module(
         Some("durable") => Ack::Durable,
         _ => Ack::Written,
     };
+    if let (Some(preferred), Some(nodes)) = (&raw.service.preferred, &nodes) {
+        let known = nodes.iter().map(String::as_str);
+        let fault = (!nodes.contains(&preferred.value)).then(|| {
+            let hint = did_you_mean(&preferred.value, known);
+            let [a, b] = nodes;
+            format!(
+                "found preferred `{}`, expected {a} or {b}{hint}",
+                preferred.value
+            )
+        });
+        note(problems, &preferred.place, fault);
+    }
     raw.mode?;
     if problems.len() > before {
         return None;
     }
     let devices = raw.devices.is_some_and(|devices| devices.value);
+    let service = raw.service;
     let (nodes, directories) = (nodes?, directories?);
     Some(Module {
         name: name.into(),
@@ -259,6 +279,7 @@ pub(crate) fn module(
         resync_slowdown,
         scrub,
         devices,
+        service,
     })
 }
 

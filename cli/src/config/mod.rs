@@ -18,11 +18,13 @@
 mod checked;
 mod credentials;
 mod digest;
+mod manager;
 mod names;
 mod overlap;
 mod problem;
 mod raw;
 mod reader;
+mod service;
 mod tree;
 mod units;
 
@@ -195,7 +197,8 @@ fn load_module(
 ) -> Option<Module> {
     let before = problems.len();
     let file = dirs.modules().join(format!("{name}.ron"));
-    let module = read(&file, "it describes a module", raw::module, problems).and_then(|raw| {
+    let parse = |reader: &mut Reader<'_>| raw::module(reader, name);
+    let module = read(&file, "it describes a module", parse, problems).and_then(|raw| {
         let place = Place::file(&file);
         claims.push(Claims::of(name, &raw, &place));
         checked::module(name, raw, &place, cluster, problems)
@@ -301,6 +304,8 @@ impl Config {
             resync_slowdown: module.resync_slowdown,
             scrub: module.scrub,
             devices: module.devices,
+            apart: tandem_fs::config::Apart::default(),
+            managed: false,
             digest: digest::digest(&self.cluster, module),
             state_dir: self.dirs.state.join(name),
             socket: self.dirs.socket(name),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::problem::{At, Place};
 use super::reader::Reader;
+use super::service::{self, Service};
 use super::tree::{Shape, Tree};
 use super::units::{
     DURATION_FORM, PERCENT_FORM, SIZE_FORM, parse_duration, parse_percent, parse_size,
@@ -14,6 +15,7 @@ use super::units::{
 pub(crate) struct RawCluster {
     pub(crate) name: Option<At<String>>,
     pub(crate) nodes: Option<At<Vec<RawNode>>>,
+    pub(crate) port: Option<At<u16>>,
 }
 
 pub(crate) struct RawNode {
@@ -37,6 +39,8 @@ pub(crate) struct RawModule {
     /// Nothing: off.
     pub(crate) scrub: Option<At<Option<Duration>>>,
     pub(crate) devices: Option<At<bool>>,
+    /// The failover manager's part.
+    pub(crate) service: Service,
 }
 
 pub(crate) struct RawDirectory {
@@ -49,7 +53,7 @@ const NODES_EXAMPLE: &str = "[(name: \"a\", addresses: [\"10.0.0.1\"]), …]";
 /// Reads `cluster.ron`.
 pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
     let tree = reader.tree()?;
-    let keys = reader.keys(&tree, &["name", "nodes"])?;
+    let keys = reader.keys(&tree, &["name", "nodes", "port"])?;
     let name = reader
         .required(&keys, "name", "\"NAME\"")
         .and_then(|t| reader.string(t));
@@ -66,7 +70,10 @@ pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
                 place: reader.place(tree),
             })
         });
-    Some(RawCluster { name, nodes })
+    let port = keys
+        .optional("port")
+        .and_then(|t| reader.value(t, "a TCP port from 1 to 65535"));
+    Some(RawCluster { name, nodes, port })
 }
 
 fn cluster_node<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<RawNode> {
@@ -95,9 +102,9 @@ pub(crate) fn node(reader: &mut Reader<'_>) -> Option<At<String>> {
 }
 
 /// Reads `modules/NAME.ron`.
-pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
+pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
     let tree = reader.tree()?;
-    let known = [
+    let mut known = vec![
         "mode",
         "nodes",
         "directories",
@@ -110,7 +117,9 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         "scrub",
         "devices",
     ];
+    known.extend(service::KEYS);
     let keys = reader.keys(&tree, &known)?;
+    let service = service::read(reader, &keys, name);
     let mode = reader
         .required(&keys, "mode", "mirror")
         .and_then(|t| mode(reader, t));
@@ -164,6 +173,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         resync_slowdown,
         scrub,
         devices,
+        service,
     })
 }
 

@@ -64,6 +64,7 @@ fn options() -> UpOptions {
         mtu: 9000,
         daemons: true,
         roles: true,
+        managed: false,
         module: ModuleSettings::default(),
         keep: false,
     }

@@ -79,6 +79,9 @@ pub(crate) struct UpArgs {
     /// Leave the module in state WAIT on both nodes
     #[arg(long)]
     no_roles: bool,
+    /// Failover managers lead the nodes, as they would on real machines
+    #[arg(long)]
+    managed: bool,
     /// When something fails, leave everything there to be looked at
     #[arg(long)]
     keep: bool,
@@ -94,6 +97,7 @@ impl UpArgs {
             mtu: self.mtu,
             daemons: !self.no_daemons,
             roles: !self.no_roles,
+            managed: self.managed,
             module: self.module.clone(),
             keep: self.keep,
         }

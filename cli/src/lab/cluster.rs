@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use tandem_failover::control::{Answer, Request as ManagerRequest};
 use tandem_repl::control::{Request, Status};
 
 use crate::pki;
 
 use super::launch::{HUB, launch};
-use super::place::{MOUNT, Place};
+use super::place::{MODULE, MOUNT, NodePlace, Place};
 use super::settings::{Cluster, ModuleSettings};
 use super::signals::interrupted;
 use super::state::{Lock, NodeState, State};
@@ -34,6 +35,8 @@ pub(crate) struct UpOptions {
     pub(crate) mtu: u32,
     pub(crate) daemons: bool,
     pub(crate) roles: bool,
+    /// Led by failover managers.
+    pub(crate) managed: bool,
     pub(crate) module: ModuleSettings,
     /// Leave everything as it is when something fails.
     pub(crate) keep: bool,
@@ -142,10 +145,10 @@ impl Lab {
         self.change(|place, state| {
             let known = state.node(node)?;
             ensure!(known.alive().is_err(), "{node} is up already");
-            let daemon = known.daemon;
+            let (daemon, managed) = (known.daemon, known.managed);
             start_node(place, state, node)?;
             if daemon {
-                roles::wait_for_daemon(place, node)
+                roles::wait_for_node(place, node, managed)
             } else {
                 Ok(())
             }
@@ -230,6 +233,7 @@ fn plan(name: &str, made_dir: bool, options: &UpOptions) -> State {
             name,
             number,
             daemon,
+            managed: options.managed && daemon,
             init: None,
         }
     };
@@ -262,9 +266,12 @@ fn build(place: &Place, state: &mut State, options: &UpOptions) -> Result<()> {
     let daemons = state.nodes.iter().filter(|node| node.daemon);
     let daemons: Vec<_> = daemons.map(|node| node.name.as_str()).collect();
     for node in &daemons {
-        roles::wait_for_daemon(place, node)?;
+        roles::wait_for_node(place, node, options.managed)?;
     }
     match daemons[..] {
+        [primary, second] if options.roles && options.managed => {
+            roles::start_managed(place, primary, second)
+        }
         [primary, second] if options.roles => roles::assign(place, primary, second),
         _ => interrupted(),
     }
@@ -290,7 +297,7 @@ fn warn_of_memory(place: &Place, options: &UpOptions) {
 }
 
 fn start_hub(place: &Place, state: &mut State) -> Result<()> {
-    let launched = launch(place, HUB, false)?;
+    let launched = launch(place, HUB, (false, false))?;
     state.hub = Some(launched.init.clone());
     state.save(place)?;
     network::make_bridge(&launched.init, state.mtu)?;
@@ -308,8 +315,8 @@ fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
         _ => fs::create_dir(&run),
     }
     .with_context(|| format!("make {} anew", run.display()))?;
-    let daemon = state.node(name)?.daemon;
-    let launched = launch(place, name, daemon)?;
+    let node = state.node(name)?;
+    let launched = launch(place, name, (node.daemon, node.managed))?;
     state.node_mut(name)?.init = Some(launched.init.clone());
     state.save(place)?;
     let hub = state.hub.as_ref().filter(|hub| hub.is_alive());
@@ -342,6 +349,9 @@ fn report(place: &Place, node: &NodeState) -> NodeReport {
         report.reason = Some("this node holds no module".into());
         return report;
     }
+    if node.managed {
+        return managed_report(&own, report);
+    }
     match control::ask(&own, &Request::Status, STATUS_LIMIT) {
         Ok(status) => {
             report.state = format!("{:?}", status.state).to_uppercase();
@@ -352,6 +362,22 @@ fn report(place: &Place, node: &NodeState) -> NodeReport {
             let ended = fs::read_to_string(own.daemon_end()).ok();
             report.reason = Some(ended.unwrap_or_else(|| format!("{error:#}")));
         }
+    }
+    report
+}
+
+/// What the failover manager of a node says.
+fn managed_report(own: &NodePlace, mut report: NodeReport) -> NodeReport {
+    match control::ask_manager(own, ManagerRequest::Status, STATUS_LIMIT) {
+        Ok(Answer::Status(node)) => {
+            if let Some(module) = node.modules.into_iter().find(|m| m.module == MODULE) {
+                report.state = format!("{:?}", module.state).to_uppercase();
+                report.readiness = format!("{:?}", module.readiness);
+                report.reason = module.reason.map(|reason| reason.to_string());
+            }
+        }
+        Ok(_) => report.reason = Some("an answer to another question".into()),
+        Err(error) => report.reason = Some(format!("{error:#}")),
     }
     report
 }

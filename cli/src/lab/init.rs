@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +17,9 @@ use super::launch::{GO, HUB, READY, append};
 use super::place::{DISK_INSIDE, MODULE, NodePlace, Place};
 use super::signals::Blocked;
 use super::{mounts, sys};
+
+/// Before a manager that died is started again.
+const MANAGER_PAUSE: Duration = Duration::from_millis(500);
 
 /// Arguments of the hidden command.
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,9 @@ pub(crate) struct NodeArgs {
     /// Start the module's daemon
     #[arg(long)]
     daemon: bool,
+    /// Start the failover manager, which starts the daemon; and start it again when it dies
+    #[arg(long)]
+    managed: bool,
     /// This is the inner of the two processes
     #[arg(long)]
     init: bool,
@@ -66,6 +73,9 @@ fn outer(args: &NodeArgs) -> Result<u32> {
     if args.daemon {
         command.arg("--daemon");
     }
+    if args.managed {
+        command.arg("--managed");
+    }
     let child = command.spawn().context("start the init process")?;
     Ok(child.id())
 }
@@ -86,13 +96,19 @@ fn inner(args: &NodeArgs) -> Result<ExitCode> {
         Ok(_) => println!("{READY}"),
         Err(error) => println!("{}", one_line(error)),
     }
-    let daemon = booted?;
+    let mut daemon = booted?;
     sys::drop_stdio()?;
     loop {
         while let Some((pid, status)) = sys::reap() {
             if Some(pid) == daemon {
                 let text = format!("the daemon ended ({})", describe(status));
                 eprintln!("lab: {text}");
+                if args.managed && status != 0 {
+                    // As its systemd unit would.
+                    std::thread::sleep(MANAGER_PAUSE);
+                    daemon = Some(start_daemon(&node_place(args)?, true)?);
+                    continue;
+                }
                 // For whoever waits for the daemon; a full disk must not end the node.
                 let _ = fs::write(node_place(args)?.daemon_end(), text);
             }
@@ -118,7 +134,9 @@ fn boot(args: &NodeArgs) -> Result<Option<u32>> {
     let place = node_place(args)?;
     sys::set_hostname(&args.node).context("set the host name")?;
     set_up_mounts(&place)?;
-    args.daemon.then(|| start_daemon(&place)).transpose()
+    args.daemon
+        .then(|| start_daemon(&place, args.managed))
+        .transpose()
 }
 
 fn set_up_mounts(place: &NodePlace) -> Result<()> {
@@ -158,13 +176,17 @@ fn detach_other_disks(own: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start_daemon(place: &NodePlace) -> Result<u32> {
+fn start_daemon(place: &NodePlace, managed: bool) -> Result<u32> {
     let log = append(&place.log())?;
     let mut command = Command::new(sys::SELF);
     sys::unblock_signals(&mut command);
     command
         .arg0("tandem")
-        .args(["fs", MODULE])
+        .args(if managed {
+            &["failover"][..]
+        } else {
+            &["fs", MODULE]
+        })
         .envs(place.environment());
     command
         .stdin(Stdio::null())

@@ -32,7 +32,11 @@ pub(crate) struct Launched {
 }
 
 /// Starts the init of `node`, or of the hub.
-pub(crate) fn launch(place: &Place, node: &str, daemon: bool) -> Result<Launched> {
+pub(crate) fn launch(
+    place: &Place,
+    node: &str,
+    (daemon, managed): (bool, bool),
+) -> Result<Launched> {
     let log = if node == HUB {
         place.hub_log()
     } else {
@@ -45,6 +49,9 @@ pub(crate) fn launch(place: &Place, node: &str, daemon: bool) -> Result<Launched
         .arg(place.dir());
     if daemon {
         command.arg("--daemon");
+    }
+    if managed {
+        command.arg("--managed");
     }
     let errors = append(&log)?;
     command

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use tandem_repl::control::{Readiness, Request, Status};
+use tandem_failover::control::{self as manager, ModuleStatus, Order};
+use tandem_repl::control::{Readiness, Request, State, Status};
 
 use super::control;
-use super::place::Place;
+use super::place::{MODULE, Place};
 use super::signals::interrupted;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -26,6 +27,68 @@ pub(crate) fn wait_for_daemon(place: &Place, node: &str) -> Result<()> {
     wait_until(place, node, START_LIMIT, answered)
         .with_context(|| format!("the daemon of {node} did not start"))
         .map_err(|error| with_log(place, node, &error))
+}
+
+/// Waits until the daemon of `node` answers, or its manager where it has one.
+pub(crate) fn wait_for_node(place: &Place, node: &str, managed: bool) -> Result<()> {
+    if !managed {
+        return wait_for_daemon(place, node);
+    }
+    managed_until(place, node, START_LIMIT, |_| true)
+        .with_context(|| format!("the manager of {node} did not start"))
+        .map_err(|error| with_log(place, node, &error))
+}
+
+/// Has the managers start the module, first on `primary`, and waits until both are Ready.
+pub(crate) fn start_managed(place: &Place, primary: &str, second: &str) -> Result<()> {
+    let orders = [
+        (primary, Order::Prim { force: true }),
+        (second, Order::Start),
+    ];
+    for (node, order) in orders {
+        interrupted()?;
+        let module = MODULE.to_string();
+        let request = manager::Request::Order { module, order };
+        control::ask_manager(&place.node(node), request, READY_LIMIT)
+            .with_context(|| format!("{node}: {order:?}"))
+            .map_err(|error| with_log(place, node, &error))?;
+    }
+    for (node, state) in [(primary, State::Prim), (second, State::Second)] {
+        let ready = |m: &ModuleStatus| m.readiness == Readiness::Ready && m.state == state;
+        managed_until(place, node, READY_LIMIT, ready)
+            .with_context(|| format!("{node} did not become Ready"))
+            .map_err(|error| with_log(place, node, &error))?;
+    }
+    Ok(())
+}
+
+/// Asks a manager until its module is as wished.
+fn managed_until(
+    place: &Place,
+    node: &str,
+    limit: Duration,
+    wished: impl Fn(&ModuleStatus) -> bool,
+) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        interrupted()?;
+        let asked = control::ask_manager(&place.node(node), manager::Request::Status, STATUS_LIMIT);
+        let module = match asked {
+            Ok(manager::Answer::Status(node)) => {
+                node.modules.into_iter().find(|m| m.module == MODULE)
+            }
+            Ok(_) => None,
+            Err(error) if start.elapsed() >= limit => return Err(error),
+            Err(_) => None,
+        };
+        if module.as_ref().is_some_and(&wished) {
+            return Ok(());
+        }
+        if start.elapsed() >= limit {
+            bail!("after {limit:?}: {module:?}");
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// Makes `primary` serve and `second` follow, and waits until both are Ready.

@@ -25,6 +25,14 @@ pub(crate) struct ModuleSettings {
     /// Longest wait for a silent peer, such as 3s or 500ms
     #[arg(long, default_value = "3s", value_name = "DURATION")]
     pub(crate) stall_limit: String,
+    /// More keys of the module's file, such as 'virtual_ips: ["10.77.0.100"],'
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "RON",
+        hide_default_value = true
+    )]
+    pub(crate) settings: String,
 }
 
 impl Default for ModuleSettings {
@@ -33,6 +41,7 @@ impl Default for ModuleSettings {
             ack: "written".into(),
             direct: Vec::new(),
             stall_limit: "3s".into(),
+            settings: String::new(),
         }
     }
 }
@@ -110,6 +119,7 @@ fn module_ron(cluster: &Cluster<'_>) -> Result<String> {
         ack,
         direct,
         stall_limit,
+        settings,
     } = cluster.module;
     let nodes = list(cluster.members, |name| quoted(name))?;
     let directory = if direct.is_empty() {
@@ -121,7 +131,7 @@ fn module_ron(cluster: &Cluster<'_>) -> Result<String> {
     let stall_limit = quoted(stall_limit)?;
     Ok(format!(
         "(\n  mode: mirror,\n  nodes: {nodes},\n  directories: [{directory}],\n  port: {PORT},\n  \
-         ack: {ack},\n  stall_limit: {stall_limit},\n  devices: true,\n)\n"
+         ack: {ack},\n  stall_limit: {stall_limit},\n  devices: true,\n  {settings}\n)\n"
     ))
 }
 
@@ -165,6 +175,7 @@ mod tests {
             name: format!("node{number}"),
             number,
             daemon: false,
+            managed: false,
             init: None,
         };
         let (nodes, module) = ([node(1), node(2)], ModuleSettings::default());

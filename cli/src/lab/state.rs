@@ -40,6 +40,9 @@ pub(crate) struct NodeState {
     pub(crate) number: u8,
     /// Whether its init starts the module's daemon.
     pub(crate) daemon: bool,
+    /// Whether a failover manager starts it.
+    #[serde(default)]
+    pub(crate) managed: bool,
     /// Its init process, while it lives or lived.
     pub(crate) init: Option<Init>,
 }

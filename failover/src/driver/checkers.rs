@@ -50,7 +50,10 @@ impl Runtime {
         let active = wants.started && wants.checkers && !wants.maintenance;
         let (running, settled) = (self.machine.running(), self.machine.settled());
         for checker in self.config.checkers.clone() {
-            if matches!(checker.kind, CheckerKind::VirtualIp | CheckerKind::Module(_)) {
+            if matches!(
+                checker.kind,
+                CheckerKind::VirtualIp | CheckerKind::Module(_)
+            ) {
                 continue;
             }
             let should = active && looks(checker.when, running, settled, wants_started(self));
@@ -117,7 +120,10 @@ impl Manager {
         let up = |m: &Runtime| {
             let shown = m.machine.shown();
             let runs = !matches!(shown.state, State::Stop | State::Wait);
-            (m.config.name.clone(), runs && shown.readiness == Readiness::Ready)
+            (
+                m.config.name.clone(),
+                runs && shown.readiness == Readiness::Ready,
+            )
         };
         let states: BTreeMap<String, bool> = self.modules.iter().map(up).collect();
         for module in &mut self.modules {

@@ -8,6 +8,7 @@ use crate::control::{Answer, Failover, ModuleStatus};
 use crate::io::check::Report;
 use crate::io::daemon::{Place, Watch};
 use crate::io::events::EventLog;
+use crate::io::peers::Reply;
 use crate::io::run::{self, Runner};
 use crate::io::services::Services;
 use crate::io::store::{Store, StoreError};
@@ -40,7 +41,7 @@ pub(super) struct Runtime {
     pub(super) runner: Runner,
     pub(super) tools: Tools,
     pub(super) daemon: Option<Box<Status>>,
-    pub(super) replies: HashMap<u64, Sender<Answer>>,
+    pub(super) replies: HashMap<u64, Reply>,
     pub(super) looks: Looks,
     pub(super) timeline: Timeline,
     /// The addresses are held, or being taken: they are to be released.
@@ -83,10 +84,15 @@ impl Runtime {
         }
         let mut found = store.running();
         let runner = Runner::new(settings.run_dir.join(format!("{name}.scripts")));
-        for leftover in run::leftovers(runner.dir()) {
+        let leftovers = run::leftovers(runner.dir()).unwrap_or_else(|e| {
+            tracing::warn!("module {name}: programs of a former manager: {e}");
+            Vec::new()
+        });
+        for leftover in leftovers {
             // Whatever it had begun, it is not known how far it came.
-            tracing::warn!("module {name}: a program of a former manager is ended");
-            leftover.kill();
+            let pid = leftover.pid();
+            tracing::warn!("module {name}: process {pid} of a former manager is ended");
+            leftover.kill(run::GRACE);
             found.doubtful = true;
         }
         if !found.addresses {
@@ -159,7 +165,7 @@ impl Runtime {
         self.tend_looks();
     }
 
-    pub(super) fn order(&mut self, command: Command, reply: Sender<Answer>, log: &mut EventLog) {
+    pub(super) fn order(&mut self, command: Command, reply: Reply, log: &mut EventLog) {
         let token = self.new_token();
         self.replies.insert(token, reply);
         self.handle(Input::Command { token, command }, log);
@@ -173,8 +179,7 @@ impl Runtime {
             Ok(()) => Answer::Done(Box::new(self.status())),
             Err(refusal) => Answer::Refused(refusal),
         };
-        // Whoever asked may have gone.
-        let _ = reply.send(answer);
+        reply(answer);
     }
 
     pub(super) fn on_status(

@@ -89,7 +89,9 @@ impl Runtime {
             }
             Step::ReleaseAddresses => {
                 let (addresses, list) = self.addresses();
-                self.aside(id, move || addresses.release(&list).map_err(|e| e.to_string()));
+                self.aside(id, move || {
+                    addresses.release(&list).map_err(|e| e.to_string())
+                });
             }
             Step::StartDaemon => {
                 let place = self.place.clone();
@@ -156,7 +158,10 @@ impl Runtime {
     }
 
     fn addresses(&self) -> (crate::io::vip::Addresses, Vec<crate::config::VirtualIp>) {
-        (self.tools.addresses.clone(), self.config.virtual_ips.clone())
+        (
+            self.tools.addresses.clone(),
+            self.config.virtual_ips.clone(),
+        )
     }
 
     /// What a predecessor left here is announced and watched again.

@@ -80,5 +80,6 @@ fn append(path: &Path) -> Option<File> {
         let _ = std::fs::create_dir_all(dir);
     }
     let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|e| tracing::warn!("{}: {e}", path.display())).ok()
+    file.map_err(|e| tracing::warn!("{}: {e}", path.display()))
+        .ok()
 }

@@ -1,3 +1,21 @@
 //! What the manager does to the world: addresses, programs, looks at things.
+//!
+//! * [`daemon`]: a module's file system daemon: started, watched, asked
+//! * [`store`], [`events`]: what is kept of wishes, of what runs, and of what was decided
+//! * [`peers`]: the link to the other managers
+//! * [`run`], [`services`]: scripts and units
+//! * [`check`]: looks at things
+//! * [`vip`]: virtual addresses: taken, announced, watched, released
+//! * [`witness_server`]: the third party
 
+pub mod check;
+pub mod daemon;
+pub mod events;
+pub mod peers;
+mod proc;
+pub mod run;
+pub mod services;
+pub mod store;
 pub mod vip;
+mod within;
+pub mod witness_server;

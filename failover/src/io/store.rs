@@ -160,7 +160,10 @@ mod tests {
         assert_eq!(store.running(), Running::PRIM);
         fs::write(dir.join("state/wants.json"), "{\"started\":").unwrap();
         let text = store.wants().unwrap_err().to_string();
-        assert!(text.contains("wants.json") && text.contains("tandem start"), "{text}");
+        assert!(
+            text.contains("wants.json") && text.contains("tandem start"),
+            "{text}"
+        );
         fs::write(dir.join("run/shop.running.json"), "?").unwrap();
         assert!(store.running().doubtful);
         fs::remove_dir_all(&dir).unwrap();

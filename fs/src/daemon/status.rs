@@ -21,6 +21,7 @@ impl Daemon {
             path: d.path.display().to_string(),
             mounted: mount::is_mounted(&d.path),
         });
+        let record = driver.record;
         Status {
             module: self.config.module.clone(),
             node: self.config.local.name.clone(),
@@ -28,12 +29,8 @@ impl Daemon {
             readiness: driver.readiness,
             reason: driver.reason,
             pid: std::process::id(),
-            epoch: driver
-                .record
-                .epoch
-                .as_ref()
-                .map(|e| (e.number, e.id.to_string())),
-            in_sync: driver.record.epoch.map(|e| e.set).unwrap_or_default(),
+            epoch: record.epoch.as_ref().map(|e| (e.number, e.id.to_string())),
+            in_sync: record.set().to_vec(),
             peer: driver.peer,
             directories: directories.collect(),
             counters: Counters {
@@ -47,6 +44,13 @@ impl Daemon {
             marks: self.service.marks.status(),
             resync: self.driver.resync().map(resync_status),
             verify: self.service.verify.status(),
+            version: driver.version,
+            served: record.served,
+            held_ms: driver.held.map(|time| time.as_millis() as u64),
+            lost: record.lost,
+            stale: record.stale,
+            left: record.left,
+            witness: driver.witness,
         }
     }
 }

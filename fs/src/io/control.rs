@@ -107,6 +107,10 @@ fn respond(daemon: &Daemon, line: &[u8]) -> Answer {
     }
     match envelope.request {
         Request::Status => Answer::Status(Box::new(daemon.status())),
+        Request::Watch { after, limit_ms } => {
+            daemon.watch(after, limit_ms);
+            Answer::Status(Box::new(daemon.status()))
+        }
         Request::Divergence(what) => daemon.divergence(&what),
         request => match daemon.command(&request) {
             Ok(()) => Answer::Done(Box::new(daemon.status())),

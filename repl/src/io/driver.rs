@@ -15,28 +15,34 @@ mod exchange;
 mod greet;
 mod passes;
 mod receive;
+mod run;
 mod ship;
 mod source;
+mod status;
 mod target;
+mod third;
 mod timer;
 mod tree;
 mod watch;
 
 pub use ship::Shipment;
+pub use status::DriverStatus;
 pub use target::Requests;
+pub use third::Apart;
 pub use tree::Tree;
 pub use watch::{Effort, Standing};
 
 use super::clock;
 use super::link::Link;
+use super::ping::Pinger;
 use super::record::RecordStore;
 use super::socket::Socket;
 use super::tls::{Pem, Tls, TlsError};
-use crate::control::{Counters, PeerStatus, Readiness, Refusal, State};
+use super::witness::{Witness, WitnessError};
+use crate::control::Refusal;
 use crate::ids::{Id128, OpSeq};
-use crate::logic::member::{Input, Isolation, Member, MemberConfig};
+use crate::logic::member::{Input, Member};
 use crate::logic::record::Record;
-use crate::logic::rules::Rules;
 use crate::op::DIFFERS;
 use crate::wire::encode_control;
 use crate::wire::{Control, Hello, WIRE_VERSION, WIRE_VERSION_MIN};
@@ -67,6 +73,10 @@ pub struct DriverConfig<'a> {
     /// How many times longer the application's answers may take while a resync runs; `None`: no
     /// matter.
     pub latency_bound: Option<f64>,
+    pub apart: Apart,
+    /// No manager leads this node: an operator's word counts as one
+    /// ([`crate::logic::member::MemberConfig::by_hand`]).
+    pub by_hand: bool,
     pub digest: [u8; 32],
     pub pem: Pem<'a>,
 }
@@ -80,6 +90,10 @@ pub enum DriverError {
         addr: SocketAddr,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    #[error("isolation `ping`: {0}; it needs a raw socket, which only root gets")]
+    Ping(std::io::Error),
     #[error("thread: {0}")]
     Thread(std::io::Error),
 }
@@ -112,11 +126,17 @@ enum Event {
 /// An operator's word.
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
-    Prim { force: bool },
+    Prim {
+        force: bool,
+    },
     Second,
     Stop,
     Swap,
-    Resync { everything: bool },
+    Resync {
+        everything: bool,
+    },
+    /// A fence command proved the peer off.
+    Fenced,
 }
 
 #[derive(Default)]
@@ -148,6 +168,10 @@ struct Shared {
     exit: AtomicBool,
     director: Mutex<Sender<Event>>,
     metrics: Metrics,
+    news: status::News,
+    witness: Option<Witness>,
+    /// Pings as long as the driver lives.
+    _pinger: Option<Pinger>,
     hello: HelloParts,
     stall_limit: Duration,
     latency_bound: Option<f64>,
@@ -167,32 +191,6 @@ pub struct Driver {
     shared: Arc<Shared>,
 }
 
-/// What the driver tells of itself.
-pub struct DriverStatus {
-    pub state: State,
-    pub readiness: Readiness,
-    pub reason: Option<Refusal>,
-    pub why: Vec<Refusal>,
-    pub record: Record,
-    pub peer: PeerStatus,
-    pub counters: Counters,
-}
-
-/// A member led by the operator: no manager, no witness.
-fn by_hand(names: &(String, String), stall_limit: Duration) -> MemberConfig {
-    MemberConfig {
-        local: names.0.clone(),
-        peer: names.1.clone(),
-        stall_limit,
-        lease: stall_limit * 2 / 3,
-        witness: false,
-        isolation: Isolation::Wait,
-        after_power_loss: None,
-        by_hand: true,
-        rules: Rules::default(),
-    }
-}
-
 impl Driver {
     /// Starts the threads. The returned receiver gets one message when the daemon is to end.
     ///
@@ -210,7 +208,7 @@ impl Driver {
         let names = (config.local.0.clone(), config.peer.0.clone());
         let dials = names.0 < names.1;
         let link = Link::new(socket.clone(), tls, config.peer.clone(), dials, now);
-        let member = Member::new(by_hand(&names, config.stall_limit), (record, boot), now);
+        let member = Member::new(third::member_config(&config), (record, boot), now);
         let core = Core {
             link,
             member,
@@ -223,6 +221,8 @@ impl Driver {
         };
         let (events, inbox) = channel();
         let (done, exited) = channel();
+        let witness = third::start_witness(&config, &events)?;
+        let pinger = third::start_pinger(&config, &events).map_err(DriverError::Ping)?;
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             room: Condvar::new(),
@@ -237,6 +237,9 @@ impl Driver {
             exit: AtomicBool::new(false),
             director: Mutex::new(events),
             metrics: Metrics::default(),
+            news: status::News::default(),
+            witness,
+            _pinger: pinger,
             hello: HelloParts {
                 cluster: config.cluster,
                 module: config.module,
@@ -297,36 +300,6 @@ impl Driver {
             .metrics
             .acknowledged
             .fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn status(&self) -> DriverStatus {
-        let shared = &self.shared;
-        let core = shared.lock();
-        let member = &core.member;
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        let connected = core.link.is_up() && core.greeted;
-        DriverStatus {
-            state: member.state(),
-            readiness: member.readiness(),
-            reason: member.reason().cloned(),
-            why: member.why(),
-            record: member.record().clone(),
-            peer: PeerStatus {
-                node: shared.hello.peer.clone(),
-                connected,
-                state: member.peer_state(),
-                round_trip_us: core.link.round_trip().map(|d| d.as_micros() as u64),
-                reason: core.link.last_error.clone().filter(|_| !connected),
-            },
-            counters: Counters {
-                acknowledged: load(&shared.metrics.acknowledged),
-                applied: load(&shared.metrics.applied),
-                in_flight: member.acks.len() as u64,
-                bytes_sent: load(&shared.metrics.sent),
-                bytes_received: load(&shared.metrics.received),
-                ..Counters::default()
-            },
-        }
     }
 }
 

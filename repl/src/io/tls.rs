@@ -8,9 +8,11 @@ use quinn_proto::{
     TransportConfig, VarInt, congestion,
 };
 use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -49,44 +51,13 @@ impl Tls {
     /// # Errors
     /// PEM that does not parse, or a key that does not fit its certificate.
     pub fn new(pem: Pem<'_>, idle: Duration) -> Result<Self, TlsError> {
-        let unusable = |e: &dyn std::fmt::Display| TlsError::Unusable(e.to_string());
-        let mut roots = RootCertStore::empty();
-        for cert in certificates("the authority's certificate", pem.ca)? {
-            roots.add(cert).map_err(|e| unusable(&e))?;
-        }
-        let roots = Arc::new(roots);
-        let chain = certificates("the node's certificate", pem.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|e| TlsError::Pem {
-            what: "the node's key",
-            why: e.to_string(),
-        })?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls13 = &[&rustls::version::TLS13];
-
-        let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(tls13)
-            .map_err(|e| unusable(&e))?
-            .with_root_certificates(roots.clone())
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|e| unusable(&e))?;
-        client.alpn_protocols = vec![ALPN.to_vec()];
-
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-            .build()
-            .map_err(|e| unusable(&e))?;
-        let mut server = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(tls13)
-            .map_err(|e| unusable(&e))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(|e| unusable(&e))?;
-        server.alpn_protocols = vec![ALPN.to_vec()];
-
+        let client = client(pem, ALPN)?;
+        let server = server(verifier(&[pem.ca])?, pem, ALPN)?;
         let transport = Arc::new(transport(idle.max(MIN_IDLE)));
-        let client = QuicClientConfig::try_from(client).map_err(|e| unusable(&e))?;
+        let client = QuicClientConfig::try_from(client).map_err(unusable)?;
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport.clone());
-        let server = QuicServerConfig::try_from(server).map_err(|e| unusable(&e))?;
+        let server = QuicServerConfig::try_from(server).map_err(unusable)?;
         let mut server = ServerConfig::with_crypto(Arc::new(server));
         server.transport_config(transport).migration(false);
         Ok(Self {
@@ -94,6 +65,90 @@ impl Tls {
             server: Arc::new(server),
         })
     }
+}
+
+/// The connecting end: trusts `pem.ca`, shows `pem.cert`, speaks `alpn`.
+///
+/// # Errors
+/// PEM that does not parse, or a key that does not fit its certificate.
+pub fn client(pem: Pem<'_>, alpn: &[u8]) -> Result<rustls::ClientConfig, TlsError> {
+    let (chain, key) = identity(pem)?;
+    let mut client = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
+        .with_root_certificates(roots(&[pem.ca])?)
+        .with_client_auth_cert(chain, key)
+        .map_err(unusable)?;
+    client.alpn_protocols = vec![alpn.to_vec()];
+    Ok(client)
+}
+
+/// The accepting end: lets in whom `verifier` accepts, shows `pem.cert`, speaks `alpn`.
+///
+/// # Errors
+/// PEM that does not parse, or a key that does not fit its certificate.
+pub fn server(
+    verifier: Arc<dyn ClientCertVerifier>,
+    pem: Pem<'_>,
+    alpn: &[u8],
+) -> Result<rustls::ServerConfig, TlsError> {
+    let (chain, key) = identity(pem)?;
+    let mut server = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(unusable)?;
+    server.alpn_protocols = vec![alpn.to_vec()];
+    Ok(server)
+}
+
+/// Accepts the certificates that one of these authorities (PEM) issued.
+///
+/// # Errors
+/// PEM that does not parse.
+pub fn verifier(authorities: &[&str]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(roots(authorities)?, provider())
+        .build()
+        .map_err(unusable)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn unusable(error: impl std::fmt::Display) -> TlsError {
+    TlsError::Unusable(error.to_string())
+}
+
+fn roots(authorities: &[&str]) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for pem in authorities {
+        for cert in certificates("the authority's certificate", pem)? {
+            roots.add(cert).map_err(unusable)?;
+        }
+    }
+    Ok(Arc::new(roots))
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn identity(pem: Pem<'_>) -> Result<Identity, TlsError> {
+    let chain = certificates("the node's certificate", pem.cert)?;
+    let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|e| TlsError::Pem {
+        what: "the node's key",
+        why: e.to_string(),
+    })?;
+    Ok((chain, key))
+}
+
+/// A node's name as its certificate has it.
+///
+/// # Errors
+/// A name that cannot stand in a certificate.
+pub fn server_name(node: &str) -> std::io::Result<ServerName<'static>> {
+    let name = ServerName::try_from(node.to_string());
+    name.map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidInput, e))
 }
 
 /// Whether the certificate chain a peer presented names `node`.

@@ -159,8 +159,13 @@ impl Record {
             .is_some_and(|e| e.set.iter().any(|n| n == node))
     }
 
+    /// The nodes that must hold a write of this record's epoch.
+    pub fn set(&self) -> &[String] {
+        self.epoch.as_ref().map_or(&[], |e| &e.set)
+    }
+
     pub fn set_size(&self) -> usize {
-        self.epoch.as_ref().map_or(0, |e| e.set.len())
+        self.set().len()
     }
 }
 

@@ -13,6 +13,37 @@ use super::member::WitnessAnswer;
 use super::record::Record;
 use super::rules::Rules;
 use crate::ids::Id128;
+use serde::{Deserialize, Serialize};
+
+/// What a node puts to the register of one volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// [`Register::ask`].
+    Ask { list: Vec<Id128>, new: Id128 },
+    /// [`Register::tell`] with what a record names.
+    Tell {
+        list: Vec<Id128>,
+        id: Id128,
+        force: bool,
+    },
+}
+
+impl Question {
+    /// Telling the register this record; `None` if it holds no epoch.
+    pub fn tell(record: &Record, force: bool) -> Option<Self> {
+        let id = record.epoch_id()?;
+        let list = record.list();
+        Some(Self::Tell { list, id, force })
+    }
+
+    /// The epochs named as over or held, and the one the register is to hold.
+    pub fn ids(&self) -> (&[Id128], Id128) {
+        match self {
+            Self::Ask { list, new } => (list, *new),
+            Self::Tell { list, id, .. } => (list, *id),
+        }
+    }
+}
 
 /// The register of one volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,14 +89,23 @@ impl Register {
     /// The node that serves repeats where the volume is: an empty register learns it, an older one
     /// follows, another branch is refused unless the operator overrules it.
     pub fn tell(&mut self, record: &Record, force: bool) -> WitnessAnswer {
-        let Some(epoch) = &record.epoch else {
-            return WitnessAnswer::Refused(self.id);
-        };
-        if force || self.id.is_none() {
-            self.id = Some(epoch.id);
-            return WitnessAnswer::Granted;
+        match Question::tell(record, force) {
+            Some(question) => self.answer(&question),
+            None => WitnessAnswer::Refused(self.id),
         }
-        self.ask(&record.list(), epoch.id)
+    }
+
+    /// Answers a question that came from elsewhere.
+    pub fn answer(&mut self, question: &Question) -> WitnessAnswer {
+        match question {
+            Question::Tell { id, force, .. } if *force || self.id.is_none() => {
+                self.id = Some(*id);
+                WitnessAnswer::Granted
+            }
+            Question::Ask { list, new: id } | Question::Tell { list, id, .. } => {
+                self.ask(list, *id)
+            }
+        }
     }
 }
 

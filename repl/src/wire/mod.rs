@@ -15,6 +15,7 @@ mod frame;
 mod ops;
 mod raw;
 mod resync;
+mod witness;
 
 pub use control::{Control, Hello, Meet, Reject};
 pub use frame::{
@@ -22,6 +23,10 @@ pub use frame::{
     encode_reply, encode_request,
 };
 pub use raw::WireError;
+pub use witness::{
+    Held, Trouble, WITNESS_ALPN, WITNESS_HEADER, WITNESS_VERSION, WitnessReply, WitnessRequest,
+    decode_witness, encode_witness, witness_body,
+};
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest
 /// common one; a change that an old node would misread raises it.

@@ -3,20 +3,19 @@
 use super::super::clock;
 use super::super::random::fresh;
 use super::super::record::RecordStore;
-use super::source::{Reached, Start};
+use super::source::Reached;
 use super::{Command, Event, Shared, Tree};
 use crate::control::{Refusal, State};
 use crate::ids::OpSeq;
 use crate::logic::dirty::Generation;
-use crate::logic::member::{Input, Output, ResyncEvent, ResyncOrder, WitnessAnswer};
-use crate::logic::resync::messages::Aside;
-use crate::logic::verdict::Scope;
+use crate::logic::member::{Input, Output};
+use crate::logic::witness::Question;
 use crate::wire::Control;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often the machine is told that time passes.
@@ -55,6 +54,7 @@ pub(super) fn spawn(
                 director.watch();
                 next_tick = Instant::now() + TICK;
             }
+            director.shared.note_news();
             if director.shared.exit.load(Ordering::Relaxed) {
                 return;
             }
@@ -76,7 +76,7 @@ pub(super) struct Director {
     done: Sender<()>,
     /// Round and generation of the checkpoint under way.
     checkpoint: Option<(u64, Generation)>,
-    reached: Arc<Mutex<Option<Reached>>>,
+    pub(super) reached: Arc<Mutex<Option<Reached>>>,
 }
 
 impl Director {
@@ -99,6 +99,10 @@ impl Director {
                 }
             }
             Event::Input(input) => self.run(input),
+            Event::Command(Command::Fenced, waiter) => {
+                // The one who asked may have gone.
+                let _ = waiter.send(self.fenced());
+            }
             Event::Command(command, waiter) => {
                 let token = self.next_token;
                 self.next_token += 1;
@@ -109,9 +113,24 @@ impl Director {
                     Command::Stop => Input::Stop { token },
                     Command::Swap => Input::Swap { token },
                     Command::Resync { everything } => Input::Resync { token, everything },
+                    Command::Fenced => return,
                 });
             }
         }
+    }
+
+    /// The fence command's result counts only while the peer does not answer: it may be of before.
+    fn fenced(&mut self) -> Result<(), Refusal> {
+        if self.session.is_some() {
+            let peer = &self.shared.hello.peer;
+            return Err(Refusal::new(
+                "peer-answers",
+                format!("{peer} answers, so it is not off"),
+                format!("leave {peer} as it is, or find out what the fence command switched off"),
+            ));
+        }
+        self.run(Input::Fenced);
+        Ok(())
     }
 
     fn session_down(&mut self, why: String) {
@@ -240,8 +259,18 @@ impl Director {
                     let _ = waiter.send(result);
                 }
             }
-            Output::AskWitness { round, .. } | Output::TellWitness { round, .. } => {
-                queue.push_back(Input::Witness(round, WitnessAnswer::Silent));
+            Output::AskWitness { round, list, new } => {
+                let volume = self.shared.lock().member.record().volume;
+                let question = Question::Ask { list, new };
+                queue.extend(self.shared.ask_third(round, volume, Some(question)));
+            }
+            Output::TellWitness {
+                round,
+                record,
+                force,
+            } => {
+                let question = Question::tell(&record, force);
+                queue.extend(self.shared.ask_third(round, record.volume, question));
             }
             Output::Resync(order) => self.resync(&order, queue),
             Output::PrepareTarget { round, keep_aside } => {
@@ -270,78 +299,6 @@ impl Director {
             Output::Exit => {
                 self.shared.exit.store(true, Ordering::Relaxed);
                 let _ = self.done.send(());
-            }
-        }
-    }
-
-    /// Lets the watchdog of a resync look.
-    fn watch(&self) {
-        let run = self.shared.run.lock();
-        if let Some(run) = &*run.unwrap_or_else(PoisonError::into_inner) {
-            run.watch();
-        }
-    }
-
-    /// A resync ends with its session; what the machine says of it comes too late to wait for.
-    fn end_run(&self) {
-        let run = self
-            .shared
-            .run
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(run) = run {
-            run.abort();
-        }
-    }
-
-    /// What the machine orders of a resync from this node.
-    fn resync(&mut self, order: &ResyncOrder, queue: &mut VecDeque<Input>) {
-        let mut held = self
-            .shared
-            .run
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let ResyncOrder::Start {
-            round,
-            copy,
-            peer_keeps_aside,
-        } = *order
-        else {
-            if let Some(run) = &*held {
-                run.order(order);
-            }
-            if let ResyncOrder::Abort { .. } = order {
-                *held = None;
-            }
-            return;
-        };
-        if let Some(old) = held.take() {
-            old.abort();
-        }
-        let record = self.shared.lock().member.record().clone();
-        let baseline = record.epoch.as_ref().map(|e| e.id).unwrap_or_default();
-        let found = self.shared.keep_aside.load(Ordering::Relaxed);
-        // A tree that was never synchronised may hold what nobody else has.
-        let everything = copy == Scope::Everything;
-        let aside = (peer_keeps_aside || found || everything).then(|| Aside {
-            id: fresh()[0],
-            reason: format!("{} holds what was chosen", self.shared.hello.node),
-            beyond: false,
-        });
-        let start = Start {
-            round,
-            scope: copy,
-            session: self.session.unwrap_or(0),
-            baseline,
-            aside,
-            reached: self.reached.clone(),
-        };
-        match self.shared.start_source(start) {
-            Ok(run) => *held = Some(run),
-            Err(e) => {
-                let failed = ResyncEvent::Failed(format!("thread: {e}"));
-                queue.push_back(Input::ResyncEvent(round, failed));
             }
         }
     }

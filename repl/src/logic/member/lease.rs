@@ -79,6 +79,17 @@ impl Member {
         self.config.rules.lease && self.now >= self.lease.until.unwrap_or(first)
     }
 
+    /// Since when this node answers nothing, though it serves: its lease is over, or it is finding
+    /// out whether it may go on without its peer. Its manager must then expect another server.
+    pub fn held_since(&self, now: Instant) -> Option<Instant> {
+        if let Phase::Shrink(shrink) = &self.phase {
+            return Some(shrink.held);
+        }
+        let needs = self.leased() || matches!(self.phase, Phase::Growing { .. });
+        let over = self.lease.until.unwrap_or(self.since + self.lease.length);
+        (needs && self.config.rules.lease && now >= over).then_some(over)
+    }
+
     /// A message leaves now that counts as a request.
     pub(super) fn lease_begins(&mut self) {
         self.lease.until = Some(self.now + self.lease.length);

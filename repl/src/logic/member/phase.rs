@@ -79,6 +79,8 @@ pub(super) enum PromoteStep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shrink {
     pub ask: Ask,
+    /// Since when nothing is answered: the lease may have been over before.
+    pub held: Instant,
     /// The questions were put.
     pub asked: bool,
     /// The session is ended when this is over: what the peer dropped of it cannot be made up.

@@ -37,6 +37,7 @@ impl Member {
             ),
         ));
         self.abort_checkpoint();
+        let held = self.held_since(self.now).unwrap_or(self.now);
         self.lease_ends();
         if close {
             self.eject(why);
@@ -44,6 +45,7 @@ impl Member {
         let ask = self.new_ask();
         self.enter(Phase::Shrink(Shrink {
             ask,
+            held,
             asked: false,
             close,
             left,

@@ -1,0 +1,57 @@
+//! What the failover manager needs to know, from the configuration.
+
+use super::Config;
+use super::checked::Module;
+use tandem_failover::config as failover;
+use tandem_failover::driver::{Node, Settings};
+
+impl Config {
+    /// The manager's settings on this node. Modules that do not run here are left out.
+    pub(crate) fn manager_settings(&self, program: Vec<String>) -> Settings {
+        let node = |n: &super::checked::ClusterNode| Node {
+            name: n.name.clone(),
+            addresses: n.addresses.clone(),
+        };
+        let credentials = &self.credentials;
+        Settings {
+            cluster: self.cluster.name.clone(),
+            node: self.node.clone(),
+            nodes: self.cluster.nodes.iter().map(node).collect(),
+            port: self.cluster.port,
+            state_dir: self.dirs.state.clone(),
+            run_dir: self.dirs.run.clone(),
+            program,
+            modules: self
+                .modules
+                .iter()
+                .filter_map(|m| self.managed(m))
+                .collect(),
+            credentials: [
+                credentials.ca_pem.clone(),
+                credentials.cert_pem.clone(),
+                credentials.key_pem.clone(),
+            ],
+        }
+    }
+
+    fn managed(&self, module: &Module) -> Option<failover::Module> {
+        let mine = module.nodes.contains(&self.node);
+        let peer = module.nodes.iter().find(|n| **n != self.node);
+        let service = module.service.clone();
+        Some(failover::Module {
+            name: module.name.clone(),
+            peer: peer.filter(|_| mine)?.clone(),
+            preferred: service.preferred.map(|p| p.value),
+            failover: service.failover,
+            boot: service.boot,
+            max_restarts: service.max_restarts,
+            restart_window: service.restart_window,
+            virtual_ips: service.virtual_ips.into_iter().map(|v| v.value).collect(),
+            application: service.application,
+            checkers: service.checkers,
+            variables: service.variables,
+            stall_limit: module.stall_limit,
+            fence: service.fence,
+        })
+    }
+}
