@@ -20,7 +20,7 @@ fn connect(client: &Node, listener: &TcpListener, address: &str) -> (TcpStream, 
     let ip: IpAddr = address.parse().unwrap();
     let to = SocketAddr::new(ip, listener.local_addr().unwrap().port());
     let mut near = client
-        .run(move || TcpStream::connect_timeout(&to, SECOND))
+        .run(move || TcpStream::connect_timeout(&to, 5 * SECOND))
         .unwrap();
     let (mut far, _) = listener.accept().unwrap();
     for (from, to) in [(&mut near, &mut far)] {
