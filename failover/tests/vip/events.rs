@@ -3,7 +3,7 @@
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use tandem_failover::io::vip::VipEvent;
+use tandem_failover::io::vip::{Mac, VipEvent};
 
 use super::connections::touch;
 use super::net::{Switch, within};
@@ -95,6 +95,27 @@ fn an_interface_that_goes_down_and_comes_up_is_told_and_announced() {
     one.set_up("eth0", false);
     addresses.take(&[vip(V4)], true).unwrap();
     assert_eq!(next(&events), down, "known from the beginning");
+}
+
+#[test]
+fn a_new_hardware_address_is_announced() {
+    if !runs("a_new_hardware_address_is_announced") {
+        return;
+    }
+    let switch = Switch::new();
+    let (one, client) = (node(&switch, "one", 1), node(&switch, "client", 9));
+    let (addresses, _events) = one.manager();
+    addresses.take(&both(), false).unwrap();
+    touch(&client, V4);
+    touch(&client, V6);
+    // The burst of the take is over.
+    std::thread::sleep(Duration::from_millis(5500));
+    let new = Mac([2, 0x54, 0x4e, 0, 0, 0x77]);
+    one.set_mac("eth0", new);
+    for address in [V4, V6] {
+        let learned = within(SECOND, || client.neighbour(address) == Some(new));
+        assert!(learned, "{address} was not announced again");
+    }
 }
 
 #[test]

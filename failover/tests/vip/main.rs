@@ -7,6 +7,7 @@ mod events;
 mod net;
 
 use std::io::Write;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use net::{Node, Switch, within};
@@ -47,6 +48,20 @@ fn node(switch: &Switch, port: &'static str, number: u8) -> Node {
     switch.node(port, &[(&v4, 24), (&v6, 64)])
 }
 
+/// The address a node speaks from when it speaks to another.
+fn source(node: &Node, to: &'static str) -> String {
+    node.run(move || {
+        let socket = UdpSocket::bind(if to.starts_with('[') {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        });
+        let socket = socket.unwrap();
+        socket.connect(to).unwrap();
+        socket.local_addr().unwrap().ip().to_string()
+    })
+}
+
 #[test]
 fn addresses_come_to_the_interface_of_their_network_and_go() {
     if !runs("addresses_come_to_the_interface_of_their_network_and_go") {
@@ -78,6 +93,10 @@ fn addresses_come_to_the_interface_of_their_network_and_go() {
     let took = begin.elapsed();
     assert!(took < Duration::from_millis(150), "{took:?}");
     assert_eq!(one.addresses(), expected);
+
+    // What the node begins by itself does not come from an address that may go.
+    assert_eq!(source(&one, "10.66.0.51:9"), "10.66.0.1");
+    assert_eq!(source(&one, "[fd66::51]:9"), "fd66::1");
 
     let mut elsewhere = both();
     elsewhere[0].interface = Some("eth1".into());
@@ -119,6 +138,14 @@ fn a_place_that_is_not_clear_is_refused_with_the_remedy() {
     named.prefix = Some(32);
     addresses.take(&[named], true).unwrap();
     assert!(one.has("192.168.77.1"));
+
+    let setting = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+    one.run(move || std::fs::write(setting, "1").unwrap());
+    let mut off = vip(V6);
+    off.interface = Some("eth0".into());
+    off.prefix = Some(64);
+    let refused = addresses.take(&[off], true).unwrap_err();
+    assert!(refused.to_string().contains("switch IPv6 on"), "{refused}");
 }
 
 #[test]

@@ -145,6 +145,14 @@ impl Node {
         self.net(async move |net| up(&net, interface, on).await);
     }
 
+    pub(crate) fn set_mac(&self, interface: &'static str, mac: Mac) {
+        self.net(async move |net| {
+            let link = LinkUnspec::new_with_index(index(&net, interface).await);
+            let link = link.address(mac.0.to_vec()).build();
+            net.link().set(link).execute().await.unwrap();
+        });
+    }
+
     pub(crate) fn mac(&self, interface: &'static str) -> Mac {
         self.net(async move |net| {
             let name = interface.to_string();

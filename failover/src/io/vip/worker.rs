@@ -21,13 +21,13 @@ use super::connections;
 use super::kernel::{Assigned, Kernel, Snapshot};
 use super::packet::Port;
 use super::place::{self, Link, Own, Place};
-use super::{Command, Options, VipError, VipEvent};
+use super::{Command, Mac, Options, VipError, VipEvent};
 
 /// How long connections are reset before their address is removed. Only then does the other end
 /// hear of it (without its address a node sends nothing for it), but the address must go at once.
 const TELL_LIMIT: Duration = Duration::from_millis(5);
-/// How long the rest of them is reset.
-const RESET_LIMIT: Duration = Duration::from_secs(5);
+/// How long the rest of them is reset; the caller waits for it.
+const RESET_LIMIT: Duration = Duration::from_secs(1);
 
 /// A task that ends with what it is for.
 pub(super) struct Task(JoinHandle<()>);
@@ -58,6 +58,8 @@ pub(super) struct Held {
     /// Somebody removed it, and that was told.
     pub(super) lost: bool,
     pub(super) announcer: Option<Task>,
+    /// The hardware address that the neighbours were told.
+    pub(super) told: Option<Mac>,
     /// When somebody else's claim was last told.
     pub(super) disputed: Option<Instant>,
 }
@@ -246,6 +248,7 @@ impl Worker {
             settled: false,
             lost: false,
             announcer: None,
+            told: None,
             disputed: None,
         };
         state.held.insert(address, held);
