@@ -23,10 +23,10 @@ fn connect(client: &Node, listener: &TcpListener, address: &str) -> (TcpStream, 
         .run(move || TcpStream::connect_timeout(&to, 5 * SECOND))
         .unwrap();
     let (mut far, _) = listener.accept().unwrap();
-    for (from, to) in [(&mut near, &mut far)] {
-        from.write_all(b"word").unwrap();
-        to.read_exact(&mut [0; 4]).unwrap();
-    }
+    near.write_all(b"ask").unwrap();
+    far.read_exact(&mut [0; 3]).unwrap();
+    far.write_all(b"answer").unwrap();
+    near.read_exact(&mut [0; 6]).unwrap();
     for end in [&near, &far] {
         end.set_read_timeout(Some(2 * SECOND)).unwrap();
     }

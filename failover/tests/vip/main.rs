@@ -291,6 +291,31 @@ fn what_a_killed_manager_left_is_found_and_removed() {
 }
 
 #[test]
+fn many_ask_at_once_on_a_node_with_many_addresses() {
+    if !runs("many_ask_at_once_on_a_node_with_many_addresses") {
+        return;
+    }
+    let switch = Switch::new();
+    let one = node(&switch, "one", 1);
+    // More than the kernel lists in one piece.
+    one.give_many("eth0", 600);
+    let (addresses, events) = one.manager();
+    addresses.take(&both(), true).unwrap();
+    let ask = || {
+        let addresses = addresses.clone();
+        std::thread::spawn(move || {
+            for _ in 0..20 {
+                assert_eq!(addresses.present(&both()).unwrap(), [true, true]);
+                addresses.release(&[vip("10.66.0.99")]).unwrap();
+            }
+        })
+    };
+    let asking: Vec<_> = (0..6).map(|_| ask()).collect();
+    asking.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(events.try_iter().count(), 0);
+}
+
+#[test]
 fn the_nodes_own_address_stays_when_the_virtual_one_was_first() {
     if !runs("the_nodes_own_address_stays_when_the_virtual_one_was_first") {
         return;

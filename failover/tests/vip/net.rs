@@ -93,6 +93,18 @@ impl Node {
         });
     }
 
+    /// Gives an interface addresses beside the network of the others.
+    pub(crate) fn give_many(&self, interface: &'static str, number: u32) {
+        self.net(async move |net| {
+            let index = index(&net, interface).await;
+            for host in 0..number {
+                let address = std::net::Ipv4Addr::from_bits(0x0a63_0000 + host);
+                let request = net.address().add(index, address.into(), 32);
+                request.execute().await.unwrap();
+            }
+        });
+    }
+
     /// Takes an address away behind the manager's back.
     pub(crate) fn strip(&self, address: &str) {
         let address: IpAddr = address.parse().unwrap();
