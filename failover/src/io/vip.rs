@@ -15,6 +15,7 @@ mod kernel;
 mod packet;
 mod place;
 mod probe;
+mod setting;
 mod watch;
 mod worker;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::frames;
 use super::worker::{Ears, State, Task, Worker};
+use super::{Mac, frames};
 
 /// A frame may get lost, and a switch forwards nothing for a while after its port came up.
 const BURST: [Duration; 6] = [
@@ -43,8 +43,11 @@ impl Worker {
                 worker.send_announcement(address);
             }
         });
-        if let Some(held) = self.state.borrow_mut().held.get_mut(&address) {
+        let mut state = self.state.borrow_mut();
+        let told = way_of(&state, address).map(|(_, mac)| mac);
+        if let Some(held) = state.held.get_mut(&address) {
             held.announcer = Some(task);
+            held.told = told;
         }
     }
 
@@ -60,7 +63,7 @@ impl Worker {
 }
 
 /// Where an announcement goes out, if it can: only an address that is here may be announced.
-fn way_of(state: &State, address: IpAddr) -> Option<(&Ears, super::Mac)> {
+fn way_of(state: &State, address: IpAddr) -> Option<(&Ears, Mac)> {
     let held = state.held.get(&address)?;
     let index = held.place.link.index;
     // Its hardware address may have changed since the address was taken.

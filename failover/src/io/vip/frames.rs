@@ -170,10 +170,10 @@ fn icmp_claim(from: Mac, packet: &[u8]) -> Option<Claim> {
     let source = Ipv6Addr::from(array::<16>(&header, 8)?);
     let target = Ipv6Addr::from(array::<16>(message, 8)?);
     let options = message.get(24..).unwrap_or_default();
-    let (address, option) = match message.first()? {
-        &ADVERTISEMENT => (target, TARGET_MAC),
+    let (address, option) = match *message.first()? {
+        ADVERTISEMENT => (target, TARGET_MAC),
         // Without a source it is a probe: our kernel answers it.
-        &SOLICITATION if !source.is_unspecified() => (source, SOURCE_MAC),
+        SOLICITATION if !source.is_unspecified() => (source, SOURCE_MAC),
         _ => return None,
     };
     Some(Claim {

@@ -13,6 +13,7 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -58,18 +59,25 @@ pub(super) enum Change {
 
 /// Requests, in their order. One socket carries them all, so that a removal asked after an
 /// addition is also done after it.
-pub(super) struct Kernel(RefCell<Option<(Handle, JoinHandle<()>)>>);
+pub(super) struct Kernel {
+    connected: RefCell<Option<(Handle, JoinHandle<()>)>>,
+    /// The kernel makes one list at a time for a socket; another would be refused (EBUSY).
+    listing: Mutex<()>,
+}
 
 impl Kernel {
     pub(super) fn open() -> io::Result<Self> {
-        let kernel = Self(RefCell::new(None));
+        let kernel = Self {
+            connected: RefCell::new(None),
+            listing: Mutex::new(()),
+        };
         kernel.handle()?;
         Ok(kernel)
     }
 
     /// The connection, a new one if it broke.
     fn handle(&self) -> io::Result<Handle> {
-        let mut connected = self.0.borrow_mut();
+        let mut connected = self.connected.borrow_mut();
         if let Some((handle, task)) = &*connected
             && !task.is_finished()
         {
@@ -90,14 +98,16 @@ impl Kernel {
     }
 
     async fn links(&self) -> io::Result<Vec<Link>> {
+        let _alone = self.listing.lock().await;
         let links = self.handle()?.link().get().execute();
-        let links: Vec<LinkMessage> = limited(links.try_collect()).await?;
+        let links: Vec<LinkMessage> = self.limited(links.try_collect()).await?;
         Ok(links.iter().filter_map(link).collect())
     }
 
     pub(super) async fn addresses(&self) -> io::Result<Vec<Assigned>> {
+        let _alone = self.listing.lock().await;
         let addresses = self.handle()?.address().get().execute();
-        let addresses: Vec<AddressMessage> = limited(addresses.try_collect()).await?;
+        let addresses: Vec<AddressMessage> = self.limited(addresses.try_collect()).await?;
         Ok(addresses.into_iter().filter_map(assigned).collect())
     }
 
@@ -121,15 +131,31 @@ impl Kernel {
                 .attributes
                 .push(AddressAttribute::CacheInfo(lasting));
         }
-        limited(request.replace().execute()).await
+        self.limited(request.replace().execute()).await
     }
 
     /// Removes an address; one that is not there is fine.
     pub(super) async fn remove(&self, address: &Assigned) -> io::Result<()> {
         let request = self.handle()?.address().del(address.message.clone());
-        match limited(request.execute()).await {
+        match self.limited(request.execute()).await {
             Err(error) if gone(&error) => Ok(()),
             done => done,
+        }
+    }
+
+    async fn limited<T>(
+        &self,
+        request: impl Future<Output = Result<T, rtnetlink::Error>>,
+    ) -> io::Result<T> {
+        match tokio::time::timeout(LIMIT, request).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(rtnetlink::Error::NetlinkError(error))) => Err(error.to_io()),
+            Ok(Err(error)) => Err(io::Error::other(error)),
+            Err(_) => {
+                // Whatever it waits for does not come; the next request gets a new socket.
+                *self.connected.borrow_mut() = None;
+                Err(io::ErrorKind::TimedOut.into())
+            }
         }
     }
 }
@@ -140,15 +166,6 @@ fn gone(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| absent.contains(&code))
-}
-
-async fn limited<T>(request: impl Future<Output = Result<T, rtnetlink::Error>>) -> io::Result<T> {
-    match tokio::time::timeout(LIMIT, request).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(rtnetlink::Error::NetlinkError(error))) => Err(error.to_io()),
-        Ok(Err(error)) => Err(io::Error::other(error)),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
 }
 
 /// News of interfaces and addresses, from a socket of its own: a flood of them must not cost an

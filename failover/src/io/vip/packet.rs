@@ -23,7 +23,10 @@ impl Port {
         }
         let protocol = if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_ARP };
         bind(&socket, index, protocol)?;
-        Ok(Self(AsyncFd::with_interest(socket, Interest::READABLE)?))
+        // SAFETY: the socket owns its descriptor, names the same one for all its life, and lives
+        // in the registration, which nothing takes it out of.
+        let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(Self(registered?))
     }
 
     /// Sends, or loses the frame as a network may: what matters is sent again.

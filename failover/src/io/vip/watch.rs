@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
+use super::VipEvent;
 use super::frames::Claim;
-use super::kernel::{self, Change};
+use super::kernel::{self, Assigned, Change, Snapshot};
 use super::packet::Port;
 use super::place::Link;
-use super::worker::{Ears, Task, Worker};
-use super::{Mac, VipEvent};
+use super::worker::{Ears, State, Task, Worker};
 
 /// How often it is looked at when there are no news.
 const LOOK: Duration = Duration::from_secs(2);
@@ -84,7 +84,6 @@ impl Worker {
         if judged.is_empty() {
             return;
         }
-        let before = self.state.borrow().links.clone();
         let snapshot = match self.snapshot().await {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -93,37 +92,36 @@ impl Worker {
             }
         };
         for (address, ticket) in judged {
-            let (link, was_lost) = {
-                let state = self.state.borrow();
-                match state.held.get(&address) {
-                    Some(held) if held.ticket == ticket => (held.place.link.clone(), held.lost),
-                    _ => continue,
-                }
-            };
-            let lost = !snapshot.addresses.iter().any(|there| {
-                there.own.index == link.index && there.own.address == address && !there.failed
-            });
-            if let Some(held) = self.state.borrow_mut().held.get_mut(&address) {
-                held.lost = lost;
-            }
-            if lost && !was_lost {
-                self.tell(VipEvent::Lost { address });
-            }
-            self.look_at(&link, before.get(&link.index).and_then(|link| link.mac));
-            self.listen(link.index, address.is_ipv6());
-            if was_lost && !lost {
-                self.announce(address);
-            }
+            self.judge(address, ticket, &snapshot);
         }
     }
 
-    /// The interface of a held address, which had the hardware address `before`.
-    fn look_at(self: &Rc<Self>, link: &Link, before: Option<Mac>) {
-        let now = self.state.borrow().links.get(&link.index).cloned();
-        self.link_is(link, now.as_ref().is_some_and(|now| now.up));
-        let now = now.and_then(|now| now.mac);
-        if now.is_some() && before.is_some() && now != before {
-            self.announce_all(link.index);
+    /// Compares one address that was taken by the call `ticket`, and its interface.
+    fn judge(self: &Rc<Self>, address: IpAddr, ticket: u64, snapshot: &Snapshot) {
+        let (link, was_lost, lost, told, now) = {
+            let mut state = self.state.borrow_mut();
+            let State { held, links, .. } = &mut *state;
+            let Some(held) = held.get_mut(&address).filter(|held| held.ticket == ticket) else {
+                return;
+            };
+            let link = held.place.link.clone();
+            let here = |there: &Assigned| {
+                there.own.index == link.index && there.own.address == address && !there.failed
+            };
+            let lost = !snapshot.addresses.iter().any(here);
+            let was_lost = std::mem::replace(&mut held.lost, lost);
+            let now = links.get(&link.index).cloned();
+            (link, was_lost, lost, held.told, now)
+        };
+        if lost && !was_lost {
+            self.tell(VipEvent::Lost { address });
+        }
+        self.link_is(&link, now.as_ref().is_some_and(|now| now.up));
+        self.listen(link.index, address.is_ipv6());
+        // It came back, or its interface has another hardware address now.
+        let mac = now.and_then(|now| now.mac);
+        if !lost && (was_lost || (mac.is_some() && mac != told)) {
+            self.announce(address);
         }
     }
 

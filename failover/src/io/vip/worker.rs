@@ -21,13 +21,14 @@ use super::connections;
 use super::kernel::{Assigned, Kernel, Snapshot};
 use super::packet::Port;
 use super::place::{self, Link, Own, Place};
-use super::{Command, Options, VipError, VipEvent};
+use super::setting::keep_secondaries;
+use super::{Command, Mac, Options, VipError, VipEvent};
 
 /// How long connections are reset before their address is removed. Only then does the other end
 /// hear of it (without its address a node sends nothing for it), but the address must go at once.
 const TELL_LIMIT: Duration = Duration::from_millis(5);
-/// How long the rest of them is reset.
-const RESET_LIMIT: Duration = Duration::from_secs(5);
+/// How long the rest of them is reset; the caller waits for it.
+const RESET_LIMIT: Duration = Duration::from_secs(1);
 
 /// A task that ends with what it is for.
 pub(super) struct Task(JoinHandle<()>);
@@ -58,6 +59,8 @@ pub(super) struct Held {
     /// Somebody removed it, and that was told.
     pub(super) lost: bool,
     pub(super) announcer: Option<Task>,
+    /// The hardware address that the neighbours were told.
+    pub(super) told: Option<Mac>,
     /// When somebody else's claim was last told.
     pub(super) disputed: Option<Instant>,
 }
@@ -246,6 +249,7 @@ impl Worker {
             settled: false,
             lost: false,
             announcer: None,
+            told: None,
             disputed: None,
         };
         state.held.insert(address, held);
@@ -371,38 +375,4 @@ fn is_at(there: &Assigned, place: &Place) -> bool {
         prefix: place.prefix,
     };
     there.own == wanted && !there.failed
-}
-
-/// A setting that was changed, and its old value.
-struct Kept {
-    path: String,
-    before: String,
-}
-
-impl Kept {
-    fn restore(self) {
-        if let Err(error) = std::fs::write(&self.path, &self.before) {
-            tracing::warn!("{}: back to {}: {error}", self.path, self.before.trim());
-        }
-    }
-}
-
-/// Makes another IPv4 address of the network its first when the first is removed. `None` if it is
-/// so already, or cannot be made so.
-fn keep_secondaries(interface: &str) -> Option<Kept> {
-    let path = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
-    let before = std::fs::read_to_string(&path).ok()?;
-    if before.trim() == "1" {
-        return None;
-    }
-    match std::fs::write(&path, "1") {
-        Ok(()) => Some(Kept { path, before }),
-        Err(error) => {
-            tracing::warn!(
-                "{path}: {error}: other addresses of {interface} in the network of the virtual \
-                 address may go with it"
-            );
-            None
-        }
-    }
 }
