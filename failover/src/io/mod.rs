@@ -1,1 +1,5 @@
 //! What the manager does to the world: addresses, programs, looks at things.
+
+mod proc;
+pub mod run;
+mod within;
