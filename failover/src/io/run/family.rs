@@ -94,9 +94,8 @@ impl Family {
     fn members(&self) -> Vec<u32> {
         let family = self.clone();
         let all = move || proc::pids().unwrap_or_default().into_iter();
-        let found = within(LOOK_LIMIT, "processes", {
-            let all = all.clone();
-            move || all().filter(|&pid| family.has(pid)).collect()
+        let found = within(LOOK_LIMIT, "processes", move || {
+            all().filter(|&pid| family.has(pid)).collect()
         });
         // Somebody's process is stuck: the group can still be told without its help.
         found.unwrap_or_else(|_| all().filter(|&pid| self.in_group(pid)).collect())

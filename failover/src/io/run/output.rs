@@ -5,8 +5,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use super::sys;
 
 /// Older runs whose output is kept, per name.
 const OLDER: u32 = 3;
@@ -14,12 +17,16 @@ const OLDER: u32 = 3;
 pub(crate) const MOST: u64 = 1 << 20;
 /// What is left of it when there is more: the end.
 const LEFT: u64 = 64 << 10;
+/// Holes begin and end at blocks.
+const BLOCK: u64 = 4096;
 /// What an outcome shows.
 const TAIL: u64 = 4 << 10;
 
 /// The output of one run.
 pub(crate) struct Output {
     file: File,
+    /// Where what is kept begins; before it is a hole, which takes no room.
+    hole: u64,
 }
 
 /// Makes room in `dir` for the output of a new run, and opens it.
@@ -43,6 +50,7 @@ pub(crate) fn begin(dir: &Path, name: &str) -> io::Result<Output> {
     options.read(true).append(true).create_new(true).mode(0o600);
     Ok(Output {
         file: options.open(path(0))?,
+        hole: 0,
     })
 }
 
@@ -52,11 +60,30 @@ impl Output {
         self.file.try_clone()
     }
 
+    /// Bytes that take room.
     pub(crate) fn size(&self) -> u64 {
-        self.file.metadata().map_or(0, |data| data.len())
+        let end = self.file.metadata().map_or(0, |data| data.len());
+        end.saturating_sub(self.hole)
     }
 
-    pub(crate) fn trim(&mut self) -> io::Result<()> {
+    /// Gives back the room of what is too much, while the program writes on. Nothing of the end is
+    /// lost, as it could be by [`trim`], only the beginning becomes a hole.
+    pub(crate) fn relieve(&mut self) -> io::Result<()> {
+        if self.size() <= MOST {
+            return Ok(());
+        }
+        let to = (self.hole + self.size() - LEFT) / BLOCK * BLOCK;
+        if sys::punch_hole(self.file.as_fd(), to).is_ok() {
+            self.hole = to;
+            return Ok(());
+        }
+        // Not every file system has holes.
+        self.hole = 0;
+        trim(&mut self.file)
+    }
+
+    /// Once the program has ended: without the hole, so that the file can be read.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         trim(&mut self.file)
     }
 
@@ -84,8 +111,8 @@ fn end(file: &File, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Cuts a file that has grown too long down to its end. What is written between reading and
-/// cutting is lost, which only a program notices that writes more than anybody reads.
+/// Cuts a file that has grown too long down to its end. What a program that still runs writes
+/// between reading and cutting is lost.
 fn trim(file: &mut File) -> io::Result<()> {
     if file.metadata()?.len() <= MOST {
         return Ok(());

@@ -229,10 +229,8 @@ impl Started {
                 true => SHORTEST,
                 false => LONGEST.min(pause * 2),
             };
-            if now > output::MOST {
-                // If it fails it is tried again, and the program's time is bounded.
-                let _ = output.trim();
-            }
+            // If it fails it is tried again, and the program's time is bounded.
+            let _ = output.relieve();
             size = output.size();
         }
     }
@@ -241,7 +239,7 @@ impl Started {
         let Some(output) = &mut self.output else {
             return "[tandem: its output could not be kept]\n".to_owned();
         };
-        let _ = output.trim();
+        let _ = output.finish();
         output.tail()
     }
 

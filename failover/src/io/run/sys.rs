@@ -84,6 +84,14 @@ pub(crate) fn wait_readable<const N: usize>(
     }
 }
 
+/// Gives back the room of the first `length` bytes of a file, which keeps its size.
+pub(crate) fn punch_hole(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
+    let length = libc::off_t::try_from(length).map_err(io::Error::other)?;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: takes numbers only; the descriptor is open.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) }).map(drop)
+}
+
 /// Whether this process may execute the file.
 pub(crate) fn may_execute(path: &CStr) -> bool {
     // SAFETY: a string that ends in zero and lives until the call returns.
