@@ -9,10 +9,11 @@ use super::choose_module;
 use crate::config::{Dirs, load, module_names};
 use crate::exit::Exit;
 
-/// Runs until the module is stopped.
-pub(crate) fn run(dirs: &Dirs, module: &str) -> Result<Exit> {
+/// Runs until the module is stopped. `managed`: a failover manager leads it.
+pub(crate) fn run(dirs: &Dirs, module: &str, managed: bool) -> Result<Exit> {
     let module = choose_module(&module_names(dirs)?, Some(module))?;
-    let config = load(dirs).for_module(&module)?.module_config(&module)?;
+    let mut config = load(dirs).for_module(&module)?.module_config(&module)?;
+    config.managed = managed;
     // Sockets only: the directory is empty after a reboot, and nobody but root may look in.
     let mut run = DirBuilder::new();
     run.recursive(true)

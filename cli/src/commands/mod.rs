@@ -13,6 +13,7 @@ mod stop;
 mod swap;
 mod verify;
 mod why;
+mod witness;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,7 +30,8 @@ use crate::exit::{Exit, UsageError};
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let dirs = cli.dirs.resolve().context("resolving the directories")?;
     let exit = match cli.command {
-        Command::Fs { module } => fs::run(&dirs, &module)?,
+        Command::Fs { module, managed } => fs::run(&dirs, &module, managed)?,
+        Command::Witness(args) => witness::run(&dirs, &args)?,
         Command::Prim { action, force } => prim::run(&dirs, &action, force)?,
         Command::Second { action } => second::run(&dirs, &action)?,
         Command::Stop { action } => stop::run(&dirs, &action)?,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tandem_fs::config::{Ack, Directory};
 
+use super::apart::{self, Policy};
 use super::names::{address, name_fault, path_fault, pattern_fault};
 use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
 use super::units::{show_duration, show_size};
+use super::witness::{self, Witness};
 
 pub(crate) const DEFAULT_PORT: u16 = 7400;
 /// Room for what is kept aside.
@@ -38,6 +40,7 @@ const LARGEST_HOT: u64 = 1 << 40;
 pub(crate) struct Cluster {
     pub(crate) name: String,
     pub(crate) nodes: Vec<ClusterNode>,
+    pub(crate) witness: Option<Witness>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +75,11 @@ pub(crate) struct Module {
     pub(crate) resync_slowdown: Option<u32>,
     pub(crate) scrub: Option<Duration>,
     pub(crate) devices: bool,
+    pub(crate) policy: Policy,
 }
 
 /// Notes a fault, if there is one, at the place of its value.
-fn note(problems: &mut Vec<Problem>, place: &Place, fault: Option<String>) -> bool {
+pub(crate) fn note(problems: &mut Vec<Problem>, place: &Place, fault: Option<String>) -> bool {
     let faulty = fault.is_some();
     problems.extend(fault.map(|message| Problem::new(place.clone(), message)));
     faulty
@@ -115,9 +119,15 @@ pub(crate) fn cluster(raw: RawCluster, problems: &mut Vec<Problem>) -> Option<Cl
         });
         names.push(name);
     }
+    let witness = match raw.witness {
+        None => None,
+        // Without what it says of its witness a cluster is not known.
+        Some(witness) => Some(witness::check(witness?, problems)?),
+    };
     Some(Cluster {
         name: raw.name?.value,
         nodes,
+        witness,
     })
 }
 
@@ -237,6 +247,10 @@ pub(crate) fn module(
             chosen.value
         }
     };
+    let policy = apart::policy(raw.apart, cluster, problems);
+    if let (Some(nodes), Some(cluster)) = (&nodes, cluster) {
+        apart::not_on_its_nodes(nodes, cluster, &policy, file, problems);
+    }
     let ack = match raw.ack.map(|ack| ack.value) {
         Some("durable") => Ack::Durable,
         _ => Ack::Written,
@@ -259,6 +273,7 @@ pub(crate) fn module(
         resync_slowdown,
         scrub,
         devices,
+        policy,
     })
 }
 

@@ -3,17 +3,21 @@
 
 use std::time::Duration;
 
+use super::apart::{self, RawApart};
 use super::problem::{At, Place};
 use super::reader::Reader;
 use super::tree::{Shape, Tree};
 use super::units::{
     DURATION_FORM, PERCENT_FORM, SIZE_FORM, parse_duration, parse_percent, parse_size,
 };
+use super::witness::{self, RawWitness};
 
 /// `cluster.ron`, the same on all nodes.
 pub(crate) struct RawCluster {
     pub(crate) name: Option<At<String>>,
     pub(crate) nodes: Option<At<Vec<RawNode>>>,
+    /// Inner: nothing if it could not be read.
+    pub(crate) witness: Option<Option<RawWitness>>,
 }
 
 pub(crate) struct RawNode {
@@ -37,6 +41,7 @@ pub(crate) struct RawModule {
     /// Nothing: off.
     pub(crate) scrub: Option<At<Option<Duration>>>,
     pub(crate) devices: Option<At<bool>>,
+    pub(crate) apart: RawApart,
 }
 
 pub(crate) struct RawDirectory {
@@ -49,7 +54,7 @@ const NODES_EXAMPLE: &str = "[(name: \"a\", addresses: [\"10.0.0.1\"]), …]";
 /// Reads `cluster.ron`.
 pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
     let tree = reader.tree()?;
-    let keys = reader.keys(&tree, &["name", "nodes"])?;
+    let keys = reader.keys(&tree, &["name", "nodes", "witness"])?;
     let name = reader
         .required(&keys, "name", "\"NAME\"")
         .and_then(|t| reader.string(t));
@@ -66,7 +71,14 @@ pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
                 place: reader.place(tree),
             })
         });
-    Some(RawCluster { name, nodes })
+    let witness = keys
+        .optional("witness")
+        .map(|tree| witness::read(reader, tree));
+    Some(RawCluster {
+        name,
+        nodes,
+        witness,
+    })
 }
 
 fn cluster_node<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<RawNode> {
@@ -110,6 +122,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         "scrub",
         "devices",
     ];
+    let known = [&known[..], &apart::KEYS].concat();
     let keys = reader.keys(&tree, &known)?;
     let mode = reader
         .required(&keys, "mode", "mirror")
@@ -148,7 +161,9 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
     let resync_slowdown = keys
         .optional("resync_slowdown")
         .and_then(|t| slowdown(reader, t));
-    let scrub = keys.optional("scrub").and_then(|t| scrub(reader, t));
+    let scrub = keys
+        .optional("scrub")
+        .and_then(|t| optional_duration(reader, t));
     let devices = keys
         .optional("devices")
         .and_then(|t| reader.value(t, "true or false"));
@@ -164,6 +179,7 @@ pub(crate) fn module(reader: &mut Reader<'_>) -> Option<RawModule> {
         resync_slowdown,
         scrub,
         devices,
+        apart: apart::raw_apart(reader, &keys),
     })
 }
 
@@ -212,8 +228,11 @@ fn directory<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<RawDirector
     })
 }
 
-/// A time between two, or `"off"`.
-fn scrub<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Option<Duration>>> {
+/// A time, or `"off"`.
+pub(crate) fn optional_duration<'s>(
+    reader: &mut Reader<'s>,
+    tree: &Tree<'s>,
+) -> Option<At<Option<Duration>>> {
     let text: At<String> = reader.value(tree, DURATION_FORM)?;
     if text.value == "off" {
         return Some(text.map(|_| None));
