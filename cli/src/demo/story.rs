@@ -63,6 +63,7 @@ fn options() -> UpOptions {
         disk_size: DISK_SIZE,
         mtu: 9000,
         daemons: true,
+        managed: false,
         roles: true,
         module: ModuleSettings::default(),
         keep: false,

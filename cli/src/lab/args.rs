@@ -79,6 +79,9 @@ pub(crate) struct UpArgs {
     /// Leave the module in state WAIT on both nodes
     #[arg(long)]
     no_roles: bool,
+    /// Start the daemons as a failover manager does: `tandem prim` obeys the isolation policy
+    #[arg(long)]
+    managed: bool,
     /// When something fails, leave everything there to be looked at
     #[arg(long)]
     keep: bool,
@@ -93,6 +96,7 @@ impl UpArgs {
             disk_size: self.disk_size,
             mtu: self.mtu,
             daemons: !self.no_daemons,
+            managed: self.managed,
             roles: !self.no_roles,
             module: self.module.clone(),
             keep: self.keep,

@@ -14,9 +14,9 @@ use crate::pki;
 
 use super::launch::{HUB, launch};
 use super::place::{MOUNT, Place};
-use super::settings::{Cluster, ModuleSettings};
+use super::settings::{Cluster, ModuleSettings, WitnessKind};
 use super::signals::interrupted;
-use super::state::{Lock, NodeState, State};
+use super::state::{Lock, NodeState, Runs, State};
 use super::{control, disk, network, roles, settings, sys, teardown};
 
 /// The nodes that hold the module.
@@ -33,6 +33,8 @@ pub(crate) struct UpOptions {
     pub(crate) disk_size: u64,
     pub(crate) mtu: u32,
     pub(crate) daemons: bool,
+    /// The daemons are started as by a failover manager.
+    pub(crate) managed: bool,
     pub(crate) roles: bool,
     pub(crate) module: ModuleSettings,
     /// Leave everything as it is when something fails.
@@ -66,6 +68,10 @@ impl Lab {
         ensure!(
             sys::is_root(),
             "a lab needs root: it makes namespaces and mounts disks"
+        );
+        ensure!(
+            options.module.witness.is_none() || usize::from(options.nodes) > MEMBERS.len(),
+            "the witness is a node of its own; add `--nodes 3`"
         );
         place.check()?;
         let (place, made_dir) = claim(name, place)?;
@@ -142,7 +148,7 @@ impl Lab {
         self.change(|place, state| {
             let known = state.node(node)?;
             ensure!(known.alive().is_err(), "{node} is up already");
-            let daemon = known.daemon;
+            let daemon = known.runs.is_module();
             start_node(place, state, node)?;
             if daemon {
                 roles::wait_for_daemon(place, node)
@@ -225,11 +231,19 @@ fn make(dir: &Path) -> io::Result<bool> {
 fn plan(name: &str, made_dir: bool, options: &UpOptions) -> State {
     let node = |number: u8| {
         let name = format!("node{number}");
-        let daemon = options.daemons && MEMBERS.contains(&name.as_str());
+        let member = MEMBERS.contains(&name.as_str());
+        let tandem = options.module.witness == Some(WitnessKind::Tandem);
+        let runs = match (member, options.managed) {
+            _ if !options.daemons => Runs::Nothing,
+            (true, false) => Runs::Module,
+            (true, true) => Runs::Managed,
+            (false, _) if tandem && number == options.nodes => Runs::Witness,
+            (false, _) => Runs::Nothing,
+        };
         NodeState {
             name,
             number,
-            daemon,
+            runs,
             init: None,
         }
     };
@@ -259,13 +273,19 @@ fn build(place: &Place, state: &mut State, options: &UpOptions) -> Result<()> {
         disk::create(&own, options.disk_size, &node.name)?;
         start_node(place, state, &node.name)?;
     }
-    let daemons = state.nodes.iter().filter(|node| node.daemon);
+    let daemons = state.nodes.iter().filter(|node| node.runs.is_module());
     let daemons: Vec<_> = daemons.map(|node| node.name.as_str()).collect();
     for node in &daemons {
         roles::wait_for_daemon(place, node)?;
     }
     match daemons[..] {
-        [primary, second] if options.roles => roles::assign(place, primary, second),
+        [primary, second] if options.roles => {
+            if options.managed {
+                // Without an operator's word a volume begins where both say that they have none.
+                roles::wait_for_session(place, primary)?;
+            }
+            roles::assign(place, primary, second)
+        }
         _ => interrupted(),
     }
 }
@@ -290,7 +310,7 @@ fn warn_of_memory(place: &Place, options: &UpOptions) {
 }
 
 fn start_hub(place: &Place, state: &mut State) -> Result<()> {
-    let launched = launch(place, HUB, false)?;
+    let launched = launch(place, HUB, Runs::Nothing)?;
     state.hub = Some(launched.init.clone());
     state.save(place)?;
     network::make_bridge(&launched.init, state.mtu)?;
@@ -308,8 +328,8 @@ fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
         _ => fs::create_dir(&run),
     }
     .with_context(|| format!("make {} anew", run.display()))?;
-    let daemon = state.node(name)?.daemon;
-    let launched = launch(place, name, daemon)?;
+    let runs = state.node(name)?.runs;
+    let launched = launch(place, name, runs)?;
     state.node_mut(name)?.init = Some(launched.init.clone());
     state.save(place)?;
     let hub = state.hub.as_ref().filter(|hub| hub.is_alive());

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use super::launch::{GO, HUB, READY, append};
 use super::place::{DISK_INSIDE, MODULE, NodePlace, Place};
 use super::signals::Blocked;
+use super::state::Runs;
 use super::{mounts, sys};
 
 /// Arguments of the hidden command.
@@ -24,9 +25,9 @@ pub(crate) struct NodeArgs {
     dir: PathBuf,
     #[arg(long)]
     node: String,
-    /// Start the module's daemon
+    /// What it starts
     #[arg(long)]
-    daemon: bool,
+    runs: Runs,
     /// This is the inner of the two processes
     #[arg(long)]
     init: bool,
@@ -63,9 +64,7 @@ fn outer(args: &NodeArgs) -> Result<u32> {
         .arg0("tandem")
         .args(["lab-node", "--init", "--node", &args.node, "--dir"]);
     command.arg(&args.dir);
-    if args.daemon {
-        command.arg("--daemon");
-    }
+    command.args(["--runs", args.runs.word()]);
     let child = command.spawn().context("start the init process")?;
     Ok(child.id())
 }
@@ -118,7 +117,13 @@ fn boot(args: &NodeArgs) -> Result<Option<u32>> {
     let place = node_place(args)?;
     sys::set_hostname(&args.node).context("set the host name")?;
     set_up_mounts(&place)?;
-    args.daemon.then(|| start_daemon(&place)).transpose()
+    let program: &[&str] = match args.runs {
+        Runs::Nothing => return Ok(None),
+        Runs::Module => &["fs", MODULE],
+        Runs::Managed => &["fs", MODULE, "--managed"],
+        Runs::Witness => &["witness"],
+    };
+    start_daemon(&place, program).map(Some)
 }
 
 fn set_up_mounts(place: &NodePlace) -> Result<()> {
@@ -158,13 +163,13 @@ fn detach_other_disks(own: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start_daemon(place: &NodePlace) -> Result<u32> {
+fn start_daemon(place: &NodePlace, program: &[&str]) -> Result<u32> {
     let log = append(&place.log())?;
     let mut command = Command::new(sys::SELF);
     sys::unblock_signals(&mut command);
     command
         .arg0("tandem")
-        .args(["fs", MODULE])
+        .args(program)
         .envs(place.environment());
     command
         .stdin(Stdio::null())
@@ -172,6 +177,6 @@ fn start_daemon(place: &NodePlace) -> Result<u32> {
         .stderr(log);
     let child = command
         .spawn()
-        .with_context(|| format!("start `tandem fs {MODULE}`"))?;
+        .with_context(|| format!("start `tandem {}`", program.join(" ")))?;
     Ok(child.id())
 }

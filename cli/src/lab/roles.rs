@@ -28,6 +28,14 @@ pub(crate) fn wait_for_daemon(place: &Place, node: &str) -> Result<()> {
         .map_err(|error| with_log(place, node, &error))
 }
 
+/// Waits until a daemon has met its peer.
+pub(crate) fn wait_for_session(place: &Place, node: &str) -> Result<()> {
+    let met = |status: &Status| status.peer.connected && status.peer.state.is_some();
+    wait_until(place, node, START_LIMIT, met)
+        .with_context(|| format!("{node} did not meet its peer"))
+        .map_err(|error| with_log(place, node, &error))
+}
+
 /// Makes `primary` serve and `second` follow, and waits until both are Ready.
 pub(crate) fn assign(place: &Place, primary: &str, second: &str) -> Result<()> {
     request(place, primary, &Request::Prim { force: false })?;
