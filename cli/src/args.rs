@@ -73,7 +73,8 @@ pub(crate) enum Command {
     Fs {
         /// Name of the module
         module: String,
-        /// A failover manager leads it, not an operator
+        /// A failover manager leads it: `tandem prim` obeys the isolation policy. Without it an
+        /// operator's `prim` counts as knowledge that the peer does not serve
         #[arg(long)]
         managed: bool,
     },
@@ -123,6 +124,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a witness: a third party that decides which of two nodes goes on, for many clusters
+    Witness(WitnessArgs),
     /// Serve a module from this node
     Prim {
         #[command(flatten)]
@@ -217,6 +220,23 @@ pub(crate) struct ActionArgs {
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
     pub(crate) timeout: Duration,
+}
+
+/// What `tandem witness` takes. What it holds is kept in STATE_DIR/witness.
+#[derive(Debug, Args)]
+pub(crate) struct WitnessArgs {
+    /// Where nodes reach it (TCP)
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:7402")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Directory with the ca.pem of each cluster, as CLUSTER.pem [default: CONFIG_DIR/clients]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) clients: Option<PathBuf>,
+    /// Its certificate, as made by `tandem pki issue witness` [default: CONFIG_DIR/pki/node.pem]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The certificate's private key [default: CONFIG_DIR/pki/node-key.pem]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

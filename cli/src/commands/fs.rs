@@ -9,7 +9,7 @@ use super::choose_module;
 use crate::config::{Dirs, load, module_names};
 use crate::exit::Exit;
 
-/// Runs until the module is stopped.
+/// Runs until the module is stopped. `managed`: a failover manager leads it.
 pub(crate) fn run(dirs: &Dirs, module: &str, managed: bool) -> Result<Exit> {
     let module = choose_module(&module_names(dirs)?, Some(module))?;
     let mut config = load(dirs).for_module(&module)?.module_config(&module)?;

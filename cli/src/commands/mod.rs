@@ -14,6 +14,7 @@ mod resync;
 mod status;
 mod verify;
 mod why;
+mod witness;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prim { action, force } => orders::run(&dirs, &action, Order::Prim { force })?,
         Command::Second { action, full } => orders::run(&dirs, &action, Order::Second { full })?,
         Command::Stop { action } => orders::run(&dirs, &action, Order::Stop)?,
+        Command::Witness(args) => witness::run(&dirs, &args)?,
         Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
         Command::Swap { action } => orders::run(&dirs, &action, Order::Swap)?,
         Command::Resync {

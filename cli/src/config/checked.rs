@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tandem_fs::config::{Ack, Directory};
 
+use super::apart::{self, Policy};
 use super::names::{address, name_fault, path_fault, pattern_fault};
 use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
 use super::service::Service;
 use super::units::{show_duration, show_size};
+use super::witness::{self, Witness};
 
 pub(crate) const DEFAULT_PORT: u16 = 7400;
 const DEFAULT_MANAGER_PORT: u16 = 7401;
@@ -42,6 +44,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<ClusterNode>,
     /// TCP port of the failover managers' own link.
     pub(crate) port: u16,
+    pub(crate) witness: Option<Witness>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +81,11 @@ pub(crate) struct Module {
     pub(crate) devices: bool,
     /// The failover manager's part.
     pub(crate) service: Service,
+    pub(crate) policy: Policy,
 }
 
 /// Notes a fault, if there is one, at the place of its value.
-fn note(problems: &mut Vec<Problem>, place: &Place, fault: Option<String>) -> bool {
+pub(crate) fn note(problems: &mut Vec<Problem>, place: &Place, fault: Option<String>) -> bool {
     let faulty = fault.is_some();
     problems.extend(fault.map(|message| Problem::new(place.clone(), message)));
     faulty
@@ -121,10 +125,16 @@ pub(crate) fn cluster(raw: RawCluster, problems: &mut Vec<Problem>) -> Option<Cl
         });
         names.push(name);
     }
+    let witness = match raw.witness {
+        None => None,
+        // Without what it says of its witness a cluster is not known.
+        Some(witness) => Some(witness::check(witness?, problems)?),
+    };
     Some(Cluster {
         name: raw.name?.value,
         nodes,
         port: raw.port.map_or(DEFAULT_MANAGER_PORT, |port| port.value),
+        witness,
     })
 }
 
@@ -244,6 +254,10 @@ pub(crate) fn module(
             chosen.value
         }
     };
+    let policy = apart::policy(raw.apart, cluster, problems);
+    if let (Some(nodes), Some(cluster)) = (&nodes, cluster) {
+        apart::not_on_its_nodes(nodes, cluster, &policy, file, problems);
+    }
     let ack = match raw.ack.map(|ack| ack.value) {
         Some("durable") => Ack::Durable,
         _ => Ack::Written,
@@ -280,6 +294,7 @@ pub(crate) fn module(
         scrub,
         devices,
         service,
+        policy,
     })
 }
 

@@ -37,8 +37,10 @@ pub(crate) fn load(
     let mut note = |name: &str, message: String| {
         problems.push(Problem::new(Place::file(directory.join(name)), message));
     };
-    if key_pem.is_some() {
-        key_is_secret(&directory.join("node-key.pem"), &mut note);
+    if key_pem.is_some()
+        && let Some(fault) = secret_fault(&directory.join("node-key.pem"))
+    {
+        note("node-key.pem", fault);
     }
     let ca = ca_pem
         .as_deref()
@@ -65,19 +67,16 @@ pub(crate) fn load(
 /// Notes a problem with a file of the directory.
 type Note<'n> = dyn FnMut(&str, String) + 'n;
 
-fn key_is_secret(path: &Path, note: &mut Note<'_>) {
-    let Ok(metadata) = path.metadata() else {
-        return;
-    };
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        let path = path.display();
-        let message = format!(
+/// What is wrong with who may read a private key.
+pub(crate) fn secret_fault(path: &Path) -> Option<String> {
+    let mode = path.metadata().ok()?.mode() & 0o7777;
+    (mode & 0o077 != 0).then(|| {
+        format!(
             "the private key can be read by others (mode {mode:04o}), expected 0600; \
-             run `chmod 600 {path}`"
-        );
-        note("node-key.pem", message);
-    }
+             run `chmod 600 {}`",
+            path.display()
+        )
+    })
 }
 
 fn certificate(name: &str, pem: &str, note: &mut Note<'_>) -> Option<CertificateDer<'static>> {

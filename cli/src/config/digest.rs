@@ -7,13 +7,14 @@
 //! agree.
 
 use serde::Serialize;
-use tandem_fs::config::Ack;
+use tandem_fs::config::{Ack, Isolation};
 
 use super::checked::{Cluster, Module};
 use super::problem::At;
+use super::witness::Way;
 
 /// Raised when the meaning of a hashed field changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The hashed text is the JSON of this; the order of fields is part of the format.
 #[derive(Serialize)]
@@ -28,6 +29,18 @@ struct Agreed<'a> {
     ack: &'static str,
     stall_limit_ms: u128,
     devices: bool,
+    isolation: &'static str,
+    ping: Vec<String>,
+    after_power_loss_ms: Option<u128>,
+    witness: Option<Third<'a>>,
+}
+
+/// The witness; where its certificates lie is each node's own matter.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Third<'a> {
+    Tandem(Vec<String>, &'a str),
+    Etcd(&'a [String], &'a str),
 }
 
 /// The digest of one module. Only the module's own nodes count: a third node may join the cluster
@@ -63,6 +76,20 @@ pub(crate) fn digest(cluster: &Cluster, module: &Module) -> [u8; 32] {
         },
         stall_limit_ms: module.stall_limit.as_millis(),
         devices: module.devices,
+        isolation: match module.policy.isolation {
+            Isolation::Wait => "wait",
+            Isolation::Ping => "ping",
+            Isolation::Alone => "alone",
+        },
+        ping: module.policy.ping.iter().map(ToString::to_string).collect(),
+        after_power_loss_ms: module.policy.after_power_loss.map(|time| time.as_millis()),
+        witness: cluster.witness.as_ref().map(|witness| match &witness.way {
+            Way::Tandem { addresses, name } => Third::Tandem(
+                addresses.iter().map(|a| a.value.to_string()).collect(),
+                name,
+            ),
+            Way::Etcd { endpoints, prefix } => Third::Etcd(endpoints, prefix),
+        }),
     };
     let text = serde_json::to_vec(&agreed).expect("texts and numbers can be written as JSON");
     *blake3::hash(&text).as_bytes()

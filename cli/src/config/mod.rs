@@ -12,9 +12,11 @@
 //! two modules stops both, because either alone may be the one that is wrong.
 //!
 //! The way: text → [`tree`] → [`reader`] → [`raw`] (as typed) → [`checked`] (as meant), and
-//! [`overlap`] between modules. What only the live directory can tell (it exists, supports extended
+//! [`overlap`] between modules; [`witness`] and [`apart`] say what decides
+//! when nodes are apart. What only the live directory can tell (it exists, supports extended
 //! attributes, holds no other mount) is checked by the daemon.
 
+mod apart;
 mod checked;
 mod credentials;
 mod digest;
@@ -27,16 +29,18 @@ mod reader;
 mod service;
 mod tree;
 mod units;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
-use tandem_fs::config::{Credentials, ModuleConfig, Node};
+use tandem_fs::config::{Credentials, ModuleConfig, Node, WitnessConfig};
 
 use checked::{Cluster, Module};
 use overlap::Claims;
 use problem::{At, Place, Problem, Source};
 use reader::Reader;
 
+pub(crate) use credentials::secret_fault;
 pub(crate) use names::name_fault;
 pub(crate) use problem::{Problems, did_you_mean};
 pub(crate) use units::{parse_duration, show_duration};
@@ -69,6 +73,7 @@ pub(crate) struct Config {
     /// Those without problems.
     pub(crate) modules: Vec<Module>,
     credentials: Credentials,
+    witness: Option<WitnessConfig>,
 }
 
 /// What reading gave: as much as could be built, and everything that is wrong.
@@ -138,6 +143,8 @@ pub(crate) fn load(dirs: &Dirs) -> Loaded {
     let node: Option<String> = node.map(|At { value, .. }| value);
     let pki = dirs.config.join("pki");
     let credentials = credentials::load(&pki, node.as_deref(), &mut problems);
+    let witness = cluster.as_ref().and_then(|c| c.witness.as_ref());
+    let witness = witness.and_then(|w| witness::load(w, &dirs.config, &mut problems));
 
     let (names, ignored) = list_modules(&dirs.modules()).unwrap_or_else(|problem| {
         problems.push(problem);
@@ -164,6 +171,7 @@ pub(crate) fn load(dirs: &Dirs) -> Loaded {
             node: node?,
             modules,
             credentials: credentials?,
+            witness,
         })
     })();
     Loaded {
@@ -304,7 +312,7 @@ impl Config {
             resync_slowdown: module.resync_slowdown,
             scrub: module.scrub,
             devices: module.devices,
-            apart: tandem_fs::config::Apart::default(),
+            apart: module.policy.with(self.witness.clone()),
             managed: false,
             digest: digest::digest(&self.cluster, module),
             state_dir: self.dirs.state.join(name),

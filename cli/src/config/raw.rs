@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::apart::{self, RawApart};
 use super::problem::{At, Place};
 use super::reader::Reader;
 use super::service::{self, Service};
@@ -10,12 +11,15 @@ use super::tree::{Shape, Tree};
 use super::units::{
     DURATION_FORM, PERCENT_FORM, SIZE_FORM, parse_duration, parse_percent, parse_size,
 };
+use super::witness::{self, RawWitness};
 
 /// `cluster.ron`, the same on all nodes.
 pub(crate) struct RawCluster {
     pub(crate) name: Option<At<String>>,
     pub(crate) nodes: Option<At<Vec<RawNode>>>,
     pub(crate) port: Option<At<u16>>,
+    /// Inner: nothing if it could not be read.
+    pub(crate) witness: Option<Option<RawWitness>>,
 }
 
 pub(crate) struct RawNode {
@@ -41,6 +45,7 @@ pub(crate) struct RawModule {
     pub(crate) devices: Option<At<bool>>,
     /// The failover manager's part.
     pub(crate) service: Service,
+    pub(crate) apart: RawApart,
 }
 
 pub(crate) struct RawDirectory {
@@ -53,7 +58,7 @@ const NODES_EXAMPLE: &str = "[(name: \"a\", addresses: [\"10.0.0.1\"]), …]";
 /// Reads `cluster.ron`.
 pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
     let tree = reader.tree()?;
-    let keys = reader.keys(&tree, &["name", "nodes", "port"])?;
+    let keys = reader.keys(&tree, &["name", "nodes", "port", "witness"])?;
     let name = reader
         .required(&keys, "name", "\"NAME\"")
         .and_then(|t| reader.string(t));
@@ -73,7 +78,15 @@ pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
     let port = keys
         .optional("port")
         .and_then(|t| reader.value(t, "a TCP port from 1 to 65535"));
-    Some(RawCluster { name, nodes, port })
+    let witness = keys
+        .optional("witness")
+        .map(|tree| witness::read(reader, tree));
+    Some(RawCluster {
+        name,
+        nodes,
+        port,
+        witness,
+    })
 }
 
 fn cluster_node<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<RawNode> {
@@ -118,6 +131,7 @@ pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
         "devices",
     ];
     known.extend(service::KEYS);
+    let known = [&known[..], &apart::KEYS].concat();
     let keys = reader.keys(&tree, &known)?;
     let service = service::read(reader, &keys, name);
     let mode = reader
@@ -157,7 +171,9 @@ pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
     let resync_slowdown = keys
         .optional("resync_slowdown")
         .and_then(|t| slowdown(reader, t));
-    let scrub = keys.optional("scrub").and_then(|t| scrub(reader, t));
+    let scrub = keys
+        .optional("scrub")
+        .and_then(|t| optional_duration(reader, t));
     let devices = keys
         .optional("devices")
         .and_then(|t| reader.value(t, "true or false"));
@@ -174,6 +190,7 @@ pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
         scrub,
         devices,
         service,
+        apart: apart::raw_apart(reader, &keys),
     })
 }
 
@@ -222,8 +239,11 @@ fn directory<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<RawDirector
     })
 }
 
-/// A time between two, or `"off"`.
-fn scrub<'s>(reader: &mut Reader<'s>, tree: &Tree<'s>) -> Option<At<Option<Duration>>> {
+/// A time, or `"off"`.
+pub(crate) fn optional_duration<'s>(
+    reader: &mut Reader<'s>,
+    tree: &Tree<'s>,
+) -> Option<At<Option<Duration>>> {
     let text: At<String> = reader.value(tree, DURATION_FORM)?;
     if text.value == "off" {
         return Some(text.map(|_| None));

@@ -94,6 +94,9 @@ fn the_digest_is_of_the_meaning() {
         "ack: durable",
         "stall_limit: \"4s\"",
         "devices: true",
+        "isolation: alone",
+        "isolation: ping, ping: [\"10.0.0.254\"]",
+        "after_power_loss: \"1m\"",
     ] {
         assert_ne!(short, digest(&with(more), "a"), "{more}");
     }
@@ -104,7 +107,7 @@ fn the_digest_is_of_the_meaning() {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    assert_eq!(hex, "3ff416082c9c6aae");
+    assert_eq!(hex, "72dad7de3333b323");
 }
 
 /// The text an operator sees after many mistakes, in `testdata/problems.txt`.
@@ -150,7 +153,7 @@ fn missing_keys_are_named_with_an_example() {
          add `directories: [\"/var/lib/NAME\"]`",
             "etc/modules/ledger.ron:1:16: unknown key `node`, expected mode, nodes, directories, \
          port, ack, stall_limit, hot_limit, aside_limit, \
-         resync_slowdown, scrub, devices; did you mean `nodes`?",
+         resync_slowdown, scrub, devices, isolation, ping, after_power_loss; did you mean `nodes`?",
         ],
     );
 }

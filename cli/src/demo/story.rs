@@ -63,8 +63,9 @@ fn options() -> UpOptions {
         disk_size: DISK_SIZE,
         mtu: 9000,
         daemons: true,
-        roles: true,
         managed: false,
+        roles: true,
+        manager: false,
         module: ModuleSettings::default(),
         keep: false,
     }

@@ -79,9 +79,12 @@ pub(crate) struct UpArgs {
     /// Leave the module in state WAIT on both nodes
     #[arg(long)]
     no_roles: bool,
-    /// Failover managers lead the nodes, as they would on real machines
+    /// Start the daemons as a failover manager does: `tandem prim` obeys the isolation policy
     #[arg(long)]
     managed: bool,
+    /// Run a failover manager on both nodes, as on real machines
+    #[arg(long)]
+    manager: bool,
     /// When something fails, leave everything there to be looked at
     #[arg(long)]
     keep: bool,
@@ -96,8 +99,9 @@ impl UpArgs {
             disk_size: self.disk_size,
             mtu: self.mtu,
             daemons: !self.no_daemons,
-            roles: !self.no_roles,
             managed: self.managed,
+            manager: self.manager,
+            roles: !self.no_roles,
             module: self.module.clone(),
             keep: self.keep,
         }

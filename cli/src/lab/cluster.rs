@@ -7,21 +7,20 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
-use tandem_failover::control::{Answer, Request as ManagerRequest};
 use tandem_repl::control::{Request, Status};
 
 use crate::pki;
 
 use super::launch::{HUB, launch};
-use super::place::{MODULE, MOUNT, NodePlace, Place};
-use super::settings::{Cluster, ModuleSettings};
+use super::place::Place;
+use super::report::{NodeReport, report};
+use super::settings::{Cluster, ModuleSettings, WitnessKind};
 use super::signals::interrupted;
-use super::state::{Lock, NodeState, State};
+use super::state::{Lock, NodeState, Runs, State};
 use super::{control, disk, network, roles, settings, sys, teardown};
 
 /// The nodes that hold the module.
-const MEMBERS: [&str; 2] = ["node1", "node2"];
+pub(super) const MEMBERS: [&str; 2] = ["node1", "node2"];
 pub(crate) const NODES_MAX: u8 = 16;
 /// `statfs` of a tmpfs.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -34,9 +33,11 @@ pub(crate) struct UpOptions {
     pub(crate) disk_size: u64,
     pub(crate) mtu: u32,
     pub(crate) daemons: bool,
-    pub(crate) roles: bool,
-    /// Led by failover managers.
+    /// The daemons are started as by a failover manager.
     pub(crate) managed: bool,
+    /// Led by failover managers.
+    pub(crate) manager: bool,
+    pub(crate) roles: bool,
     pub(crate) module: ModuleSettings,
     /// Leave everything as it is when something fails.
     pub(crate) keep: bool,
@@ -48,27 +49,16 @@ pub(crate) struct Lab {
     place: Place,
 }
 
-/// One row of `lab status`.
-#[derive(Debug, Serialize)]
-pub(crate) struct NodeReport {
-    pub(crate) name: String,
-    pub(crate) state: String,
-    pub(crate) readiness: String,
-    /// The replicated directory inside the node.
-    pub(crate) mount: String,
-    /// The tree below it, seen from outside.
-    pub(crate) replica: PathBuf,
-    /// The node's init process.
-    pub(crate) pid: Option<u32>,
-    pub(crate) reason: Option<String>,
-}
-
 impl Lab {
     /// Makes a lab in `place`, which must not hold one. Cleans up after itself when that fails.
     pub(crate) fn up(name: &str, place: &Place, options: &UpOptions) -> Result<Self> {
         ensure!(
             sys::is_root(),
             "a lab needs root: it makes namespaces and mounts disks"
+        );
+        ensure!(
+            options.module.witness.is_none() || usize::from(options.nodes) > MEMBERS.len(),
+            "the witness is a node of its own; add `--nodes 3`"
         );
         place.check()?;
         let (place, made_dir) = claim(name, place)?;
@@ -145,10 +135,10 @@ impl Lab {
         self.change(|place, state| {
             let known = state.node(node)?;
             ensure!(known.alive().is_err(), "{node} is up already");
-            let (daemon, managed) = (known.daemon, known.managed);
+            let runs = known.runs;
             start_node(place, state, node)?;
-            if daemon {
-                roles::wait_for_node(place, node, managed)
+            if runs.is_module() {
+                roles::wait_for_node(place, node, runs == Runs::Manager)
             } else {
                 Ok(())
             }
@@ -228,12 +218,20 @@ fn make(dir: &Path) -> io::Result<bool> {
 fn plan(name: &str, made_dir: bool, options: &UpOptions) -> State {
     let node = |number: u8| {
         let name = format!("node{number}");
-        let daemon = options.daemons && MEMBERS.contains(&name.as_str());
+        let member = MEMBERS.contains(&name.as_str());
+        let tandem = options.module.witness == Some(WitnessKind::Tandem);
+        let runs = match (member, options.managed) {
+            _ if !options.daemons => Runs::Nothing,
+            (true, _) if options.manager => Runs::Manager,
+            (true, false) => Runs::Module,
+            (true, true) => Runs::Managed,
+            (false, _) if tandem && number == options.nodes => Runs::Witness,
+            (false, _) => Runs::Nothing,
+        };
         NodeState {
             name,
             number,
-            daemon,
-            managed: options.managed && daemon,
+            runs,
             init: None,
         }
     };
@@ -263,16 +261,22 @@ fn build(place: &Place, state: &mut State, options: &UpOptions) -> Result<()> {
         disk::create(&own, options.disk_size, &node.name)?;
         start_node(place, state, &node.name)?;
     }
-    let daemons = state.nodes.iter().filter(|node| node.daemon);
+    let daemons = state.nodes.iter().filter(|node| node.runs.is_module());
     let daemons: Vec<_> = daemons.map(|node| node.name.as_str()).collect();
     for node in &daemons {
-        roles::wait_for_node(place, node, options.managed)?;
+        roles::wait_for_node(place, node, options.manager)?;
     }
     match daemons[..] {
-        [primary, second] if options.roles && options.managed => {
+        [primary, second] if options.roles && options.manager => {
             roles::start_managed(place, primary, second)
         }
-        [primary, second] if options.roles => roles::assign(place, primary, second),
+        [primary, second] if options.roles => {
+            if options.managed {
+                // Without an operator's word a volume begins where both say that they have none.
+                roles::wait_for_session(place, primary)?;
+            }
+            roles::assign(place, primary, second)
+        }
         _ => interrupted(),
     }
 }
@@ -297,7 +301,7 @@ fn warn_of_memory(place: &Place, options: &UpOptions) {
 }
 
 fn start_hub(place: &Place, state: &mut State) -> Result<()> {
-    let launched = launch(place, HUB, (false, false))?;
+    let launched = launch(place, HUB, Runs::Nothing)?;
     state.hub = Some(launched.init.clone());
     state.save(place)?;
     network::make_bridge(&launched.init, state.mtu)?;
@@ -315,8 +319,8 @@ fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
         _ => fs::create_dir(&run),
     }
     .with_context(|| format!("make {} anew", run.display()))?;
-    let node = state.node(name)?;
-    let launched = launch(place, name, (node.daemon, node.managed))?;
+    let runs = state.node(name)?.runs;
+    let launched = launch(place, name, runs)?;
     state.node_mut(name)?.init = Some(launched.init.clone());
     state.save(place)?;
     let hub = state.hub.as_ref().filter(|hub| hub.is_alive());
@@ -324,62 +328,6 @@ fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
         hub.context("the holder of the lab's bridge has ended; `tandem lab down` cleans up")?;
     network::connect(hub, state.node(name)?, &launched.init, state.mtu)?;
     launched.begin().with_context(|| format!("start {name}"))
-}
-
-fn report(place: &Place, node: &NodeState) -> NodeReport {
-    let own = place.node(&node.name);
-    let member = MEMBERS.contains(&node.name.as_str());
-    let mut report = NodeReport {
-        name: node.name.clone(),
-        state: "DOWN".into(),
-        readiness: "NotReady".into(),
-        mount: MOUNT.into(),
-        replica: own.replica(),
-        pid: None,
-        reason: None,
-    };
-    let Ok(init) = node.alive() else {
-        report.reason = Some("the node was killed; `tandem lab start` starts it".into());
-        return report;
-    };
-    report.pid = Some(init.pid);
-    // The state of a module whose daemon does not run.
-    report.state = "STOP".into();
-    if !member {
-        report.reason = Some("this node holds no module".into());
-        return report;
-    }
-    if node.managed {
-        return managed_report(&own, report);
-    }
-    match control::ask(&own, &Request::Status, STATUS_LIMIT) {
-        Ok(status) => {
-            report.state = format!("{:?}", status.state).to_uppercase();
-            report.readiness = format!("{:?}", status.readiness);
-            report.reason = status.reason.map(|reason| reason.to_string());
-        }
-        Err(error) => {
-            let ended = fs::read_to_string(own.daemon_end()).ok();
-            report.reason = Some(ended.unwrap_or_else(|| format!("{error:#}")));
-        }
-    }
-    report
-}
-
-/// What the failover manager of a node says.
-fn managed_report(own: &NodePlace, mut report: NodeReport) -> NodeReport {
-    match control::ask_manager(own, ManagerRequest::Status, STATUS_LIMIT) {
-        Ok(Answer::Status(node)) => {
-            if let Some(module) = node.modules.into_iter().find(|m| m.module == MODULE) {
-                report.state = format!("{:?}", module.state).to_uppercase();
-                report.readiness = format!("{:?}", module.readiness);
-                report.reason = module.reason.map(|reason| reason.to_string());
-            }
-        }
-        Ok(_) => report.reason = Some("an answer to another question".into()),
-        Err(error) => report.reason = Some(format!("{error:#}")),
-    }
-    report
 }
 
 /// The labs of this machine: in the default place, and wherever a lab's process says it is.

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::args::{ExecArgs, LabArgs, LabCommand, StatusArgs, UpArgs};
-use super::cluster::{self, Lab, NodeReport};
+use super::cluster::{self, Lab};
 use super::enter::{self, Program};
 use super::place::MOUNT;
+use super::report::NodeReport;
 use super::{signals, teardown};
 
 pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use super::launch::{GO, HUB, READY, append};
 use super::place::{DISK_INSIDE, MODULE, NodePlace, Place};
 use super::signals::Blocked;
+use super::state::Runs;
 use super::{mounts, sys};
 
 /// Before a manager that died is started again.
@@ -28,12 +29,9 @@ pub(crate) struct NodeArgs {
     dir: PathBuf,
     #[arg(long)]
     node: String,
-    /// Start the module's daemon
+    /// What it starts
     #[arg(long)]
-    daemon: bool,
-    /// Start the failover manager, which starts the daemon; and start it again when it dies
-    #[arg(long)]
-    managed: bool,
+    runs: Runs,
     /// This is the inner of the two processes
     #[arg(long)]
     init: bool,
@@ -70,12 +68,7 @@ fn outer(args: &NodeArgs) -> Result<u32> {
         .arg0("tandem")
         .args(["lab-node", "--init", "--node", &args.node, "--dir"]);
     command.arg(&args.dir);
-    if args.daemon {
-        command.arg("--daemon");
-    }
-    if args.managed {
-        command.arg("--managed");
-    }
+    command.args(["--runs", args.runs.word()]);
     let child = command.spawn().context("start the init process")?;
     Ok(child.id())
 }
@@ -103,10 +96,10 @@ fn inner(args: &NodeArgs) -> Result<ExitCode> {
             if Some(pid) == daemon {
                 let text = format!("the daemon ended ({})", describe(status));
                 eprintln!("lab: {text}");
-                if args.managed && status != 0 {
+                if args.runs == Runs::Manager && status != 0 {
                     // As its systemd unit would.
                     std::thread::sleep(MANAGER_PAUSE);
-                    daemon = Some(start_daemon(&node_place(args)?, true)?);
+                    daemon = Some(start_daemon(&node_place(args)?, &["failover"])?);
                     continue;
                 }
                 // For whoever waits for the daemon; a full disk must not end the node.
@@ -134,9 +127,14 @@ fn boot(args: &NodeArgs) -> Result<Option<u32>> {
     let place = node_place(args)?;
     sys::set_hostname(&args.node).context("set the host name")?;
     set_up_mounts(&place)?;
-    args.daemon
-        .then(|| start_daemon(&place, args.managed))
-        .transpose()
+    let program: &[&str] = match args.runs {
+        Runs::Nothing => return Ok(None),
+        Runs::Module => &["fs", MODULE],
+        Runs::Managed => &["fs", MODULE, "--managed"],
+        Runs::Manager => &["failover"],
+        Runs::Witness => &["witness"],
+    };
+    start_daemon(&place, program).map(Some)
 }
 
 fn set_up_mounts(place: &NodePlace) -> Result<()> {
@@ -176,17 +174,13 @@ fn detach_other_disks(own: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start_daemon(place: &NodePlace, managed: bool) -> Result<u32> {
+fn start_daemon(place: &NodePlace, program: &[&str]) -> Result<u32> {
     let log = append(&place.log())?;
     let mut command = Command::new(sys::SELF);
     sys::unblock_signals(&mut command);
     command
         .arg0("tandem")
-        .args(if managed {
-            &["failover"][..]
-        } else {
-            &["fs", MODULE]
-        })
+        .args(program)
         .envs(place.environment());
     command
         .stdin(Stdio::null())
@@ -194,6 +188,6 @@ fn start_daemon(place: &NodePlace, managed: bool) -> Result<u32> {
         .stderr(log);
     let child = command
         .spawn()
-        .with_context(|| format!("start `tandem fs {MODULE}`"))?;
+        .with_context(|| format!("start `tandem {}`", program.join(" ")))?;
     Ok(child.id())
 }

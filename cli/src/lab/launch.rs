@@ -14,7 +14,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::place::Place;
-use super::state::Init;
+use super::state::{Init, Runs};
 use super::sys;
 
 /// What the init reads when it may begin.
@@ -32,11 +32,7 @@ pub(crate) struct Launched {
 }
 
 /// Starts the init of `node`, or of the hub.
-pub(crate) fn launch(
-    place: &Place,
-    node: &str,
-    (daemon, managed): (bool, bool),
-) -> Result<Launched> {
+pub(crate) fn launch(place: &Place, node: &str, runs: Runs) -> Result<Launched> {
     let log = if node == HUB {
         place.hub_log()
     } else {
@@ -47,12 +43,7 @@ pub(crate) fn launch(
         .arg0("tandem")
         .args(["lab-node", "--node", node, "--dir"])
         .arg(place.dir());
-    if daemon {
-        command.arg("--daemon");
-    }
-    if managed {
-        command.arg("--managed");
-    }
+    command.args(["--runs", runs.word()]);
     let errors = append(&log)?;
     command
         .stdin(Stdio::piped())

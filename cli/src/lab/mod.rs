@@ -25,6 +25,7 @@ mod mkext4;
 mod mounts;
 mod network;
 pub(crate) mod place;
+mod report;
 mod roles;
 pub(crate) mod settings;
 pub(crate) mod signals;

@@ -41,17 +41,22 @@ pub(crate) fn wait_for_node(place: &Place, node: &str, managed: bool) -> Result<
 
 /// Has the managers start the module, first on `primary`, and waits until both are Ready.
 pub(crate) fn start_managed(place: &Place, primary: &str, second: &str) -> Result<()> {
-    let orders = [
-        (primary, Order::Prim { force: true }),
-        (second, Order::Start),
-    ];
-    for (node, order) in orders {
+    let tell = |node: &str, order: Order| {
         interrupted()?;
         let module = MODULE.to_string();
         let request = manager::Request::Order { module, order };
         control::ask_manager(&place.node(node), request, READY_LIMIT)
             .with_context(|| format!("{node}: {order:?}"))
-            .map_err(|error| with_log(place, node, &error))?;
+            .map_err(|error| with_log(place, node, &error))
+    };
+    tell(second, Order::Start)?;
+    // A volume begins where both say that they have none: not before they have met.
+    let start = Instant::now();
+    while let Err(error) = tell(primary, Order::Prim { force: false }) {
+        if start.elapsed() > READY_LIMIT {
+            return Err(error);
+        }
+        std::thread::sleep(PAUSE * 4);
     }
     for (node, state) in [(primary, State::Prim), (second, State::Second)] {
         let ready = |m: &ModuleStatus| m.readiness == Readiness::Ready && m.state == state;
@@ -89,6 +94,14 @@ fn managed_until(
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Waits until a daemon has met its peer.
+pub(crate) fn wait_for_session(place: &Place, node: &str) -> Result<()> {
+    let met = |status: &Status| status.peer.connected && status.peer.state.is_some();
+    wait_until(place, node, START_LIMIT, met)
+        .with_context(|| format!("{node} did not meet its peer"))
+        .map_err(|error| with_log(place, node, &error))
 }
 
 /// Makes `primary` serve and `second` follow, and waits until both are Ready.

@@ -1,6 +1,7 @@
 //! The configuration files of a lab's nodes, as `tandem init` would leave them on real machines.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,9 @@ use super::state::NodeState;
 
 /// The replication port of the module.
 const PORT: u16 = 7400;
+/// Where `tandem witness` listens unless told otherwise, and where etcd does.
+const WITNESS_PORT: u16 = 7402;
+const ETCD_PORT: u16 = 2379;
 
 /// What the user may choose about the module.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -25,6 +29,15 @@ pub(crate) struct ModuleSettings {
     /// Longest wait for a silent peer, such as 3s or 500ms
     #[arg(long, default_value = "3s", value_name = "DURATION")]
     pub(crate) stall_limit: String,
+    /// What a node does that lost its peer, where no witness decides
+    #[arg(long, default_value = "wait", value_parser = ["wait", "ping", "alone"])]
+    pub(crate) isolation: String,
+    /// Address that isolation `ping` asks (several allowed)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ping: Vec<IpAddr>,
+    /// Time after which a node that lost power may serve alone, or off
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) after_power_loss: Option<String>,
     /// More keys of the module's file, such as 'virtual_ips: ["10.77.0.100"],'
     #[arg(
         long,
@@ -33,6 +46,16 @@ pub(crate) struct ModuleSettings {
         hide_default_value = true
     )]
     pub(crate) settings: String,
+    /// Make the last node the witness: `tandem witness` runs on it, or an etcd that you start there
+    #[arg(long, value_enum)]
+    pub(crate) witness: Option<WitnessKind>,
+}
+
+/// What the witness of a lab is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WitnessKind {
+    Tandem,
+    Etcd,
 }
 
 impl Default for ModuleSettings {
@@ -41,6 +64,10 @@ impl Default for ModuleSettings {
             ack: "written".into(),
             direct: Vec::new(),
             stall_limit: "3s".into(),
+            isolation: "wait".into(),
+            ping: Vec::new(),
+            after_power_loss: None,
+            witness: None,
             settings: String::new(),
         }
     }
@@ -54,6 +81,13 @@ pub(crate) struct Cluster<'a> {
     pub(crate) members: &'a [&'a str],
     pub(crate) module: &'a ModuleSettings,
     pub(crate) ca: Ca,
+}
+
+impl Cluster<'_> {
+    /// The last node, where a witness is wanted.
+    fn witness(&self) -> Option<(&NodeState, WitnessKind)> {
+        self.nodes.last().zip(self.module.witness)
+    }
 }
 
 /// Writes everything a node's `etc` holds.
@@ -73,6 +107,15 @@ pub(crate) fn write(place: &NodePlace, node: &NodeState, cluster: &Cluster<'_>) 
             &modules.join(MODULE).with_extension("ron"),
             &module_ron(cluster)?,
         )?;
+    }
+    if cluster
+        .witness()
+        .is_some_and(|(witness, _)| witness.name == node.name)
+    {
+        let clients = etc.join("clients");
+        fs::create_dir(&clients).with_context(|| format!("create {}", clients.display()))?;
+        let of_cluster = clients.join(format!("{}.pem", cluster.name));
+        pki::write_public(&of_cluster, &cluster.ca.cert_pem)?;
     }
     let own = pki::issue(&cluster.ca, &node.name)?;
     pki::write_public(&pki.join("ca.pem"), &cluster.ca.cert_pem)?;
@@ -108,8 +151,20 @@ fn cluster_ron(cluster: &Cluster<'_>) -> Result<String> {
         ))
     };
     let nodes = list(cluster.nodes, node)?;
+    let witness = match cluster.witness() {
+        None => String::new(),
+        Some((node, WitnessKind::Tandem)) => format!(
+            "  witness: (tandem: [\"{}:{WITNESS_PORT}\"], name: {}),\n",
+            node.address(),
+            quoted(&node.name)?
+        ),
+        Some((node, WitnessKind::Etcd)) => format!(
+            "  witness: (etcd: [\"http://{}:{ETCD_PORT}\"]),\n",
+            node.address()
+        ),
+    };
     Ok(format!(
-        "(\n  name: {},\n  nodes: {nodes},\n)\n",
+        "(\n  name: {},\n  nodes: {nodes},\n{witness})\n",
         quoted(cluster.name)?
     ))
 }
@@ -119,6 +174,10 @@ fn module_ron(cluster: &Cluster<'_>) -> Result<String> {
         ack,
         direct,
         stall_limit,
+        isolation,
+        ping,
+        after_power_loss,
+        witness: _,
         settings,
     } = cluster.module;
     let nodes = list(cluster.members, |name| quoted(name))?;
@@ -129,15 +188,26 @@ fn module_ron(cluster: &Cluster<'_>) -> Result<String> {
         format!("(path: {}, direct: {patterns})", quoted(MOUNT)?)
     };
     let stall_limit = quoted(stall_limit)?;
+    let mut apart = format!("  isolation: {isolation},\n");
+    if !ping.is_empty() {
+        apart += &format!("  ping: {},\n", list(ping, |ip| quoted(&ip.to_string()))?);
+    }
+    if let Some(time) = after_power_loss {
+        apart += &format!("  after_power_loss: {},\n", quoted(time)?);
+    }
+    if !settings.is_empty() {
+        apart += &format!("  {settings}\n");
+    }
     Ok(format!(
         "(\n  mode: mirror,\n  nodes: {nodes},\n  directories: [{directory}],\n  port: {PORT},\n  \
-         ack: {ack},\n  stall_limit: {stall_limit},\n  devices: true,\n  {settings}\n)\n"
+         ack: {ack},\n  stall_limit: {stall_limit},\n  devices: true,\n{apart})\n"
     ))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::state::Runs;
     use super::*;
 
     fn cluster<'a>(nodes: &'a [NodeState], module: &'a ModuleSettings) -> Cluster<'a> {
@@ -174,8 +244,7 @@ mod tests {
         let node = |number: u8| NodeState {
             name: format!("node{number}"),
             number,
-            daemon: false,
-            managed: false,
+            runs: Runs::Nothing,
             init: None,
         };
         let (nodes, module) = ([node(1), node(2)], ModuleSettings::default());

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::place::Place;
 use super::sys;
 
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 /// A killed init ends at once; only a process stuck in the kernel can delay it.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 
@@ -38,13 +38,40 @@ pub(crate) struct NodeState {
     pub(crate) name: String,
     /// Last byte of its address.
     pub(crate) number: u8,
-    /// Whether its init starts the module's daemon.
-    pub(crate) daemon: bool,
-    /// Whether a failover manager starts it.
-    #[serde(default)]
-    pub(crate) managed: bool,
+    pub(crate) runs: Runs,
     /// Its init process, while it lives or lived.
     pub(crate) init: Option<Init>,
+}
+
+/// What a node's init starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Runs {
+    Nothing,
+    /// The module's daemon, led by hand.
+    Module,
+    /// The module's daemon, led by a manager.
+    Managed,
+    /// The failover manager, which starts the module's daemon; and again when it dies.
+    Manager,
+    Witness,
+}
+
+impl Runs {
+    /// As an argument of the hidden command.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Module => "module",
+            Self::Managed => "managed",
+            Self::Manager => "manager",
+            Self::Witness => "witness",
+        }
+    }
+
+    pub(crate) fn is_module(self) -> bool {
+        matches!(self, Self::Module | Self::Managed | Self::Manager)
+    }
 }
 
 impl NodeState {

@@ -153,6 +153,15 @@ impl Witness {
                 (Arc::new(etcd::Etcd::new(endpoints, key, pem)?), "etcd")
             }
         };
+        Self::with(register, kind, limit, answer)
+    }
+
+    fn with(
+        register: Arc<dyn Register>,
+        kind: &'static str,
+        limit: Duration,
+        answer: impl Fn(u64, WitnessAnswer) + Send + Sync + 'static,
+    ) -> Result<Self, WitnessError> {
         let witness = Self {
             ask: Arc::default(),
             tell: Arc::default(),
