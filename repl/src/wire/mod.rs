@@ -13,6 +13,7 @@ mod control;
 mod fields;
 mod frame;
 mod ops;
+mod probe;
 mod raw;
 mod resync;
 
@@ -21,6 +22,7 @@ pub use frame::{
     Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_data, encode_op,
     encode_reply, encode_request,
 };
+pub use probe::{PROBE_KEY, decode_probe, encode_probe, is_probe};
 pub use raw::WireError;
 
 /// Version of the stream. Both ends name the range they speak in their hello and use the highest
