@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tandem_fs::config::{Ack, Directory};
+use tandem_repl::logic::paths::MAX_PATHS;
 
 use super::names::{address, name_fault, path_fault, pattern_fault};
 use super::problem::{At, Place, Problem, did_you_mean};
@@ -294,6 +295,11 @@ fn module_nodes(
     let mut names: Vec<String> = nodes.into_iter().map(|node| node.value).collect();
     names.sort();
     let count = names.len();
+    if let (Some(cluster), [one, other]) = (cluster, names.as_slice()) {
+        let known = |name: &String| cluster.nodes.iter().find(|node| node.name == *name);
+        let fault = known(one).zip(known(other)).and_then(networks_fault);
+        note(problems, &place, fault);
+    }
     match <[String; 2]>::try_from(names) {
         Ok(names) if problems.len() == before => Some(names),
         Ok(_) => None,
@@ -303,6 +309,35 @@ fn module_nodes(
             None
         }
     }
+}
+
+/// What is at the same place of both nodes' addresses is in the same network.
+fn networks_fault((one, other): (&ClusterNode, &ClusterNode)) -> Option<String> {
+    let counts = [one.addresses.len(), other.addresses.len()];
+    // One without an address has been noted where it stands.
+    if counts.contains(&0) {
+        return None;
+    }
+    if counts[0] != counts[1] {
+        return Some(format!(
+            "`{}` has {} address(es) in cluster.ron and `{}` has {}, expected as many of each: the \
+             first of both are in one network, the second in another",
+            one.name, counts[0], other.name, counts[1]
+        ));
+    }
+    if counts[0] > MAX_PATHS {
+        let found = counts[0];
+        return Some(format!(
+            "found {found} addresses of each node in cluster.ron, expected at most {MAX_PATHS}"
+        ));
+    }
+    let mut pairs = one.addresses.iter().zip(&other.addresses);
+    let (left, right) = pairs.find(|(left, right)| left.is_ipv4() != right.is_ipv4())?;
+    Some(format!(
+        "`{left}` of `{}` and `{right}` of `{}` stand at the same place of their lists in \
+         cluster.ron, expected two addresses of one network",
+        one.name, other.name
+    ))
 }
 
 fn directories(

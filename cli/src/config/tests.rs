@@ -2,6 +2,8 @@
 //! because the text is what an operator works with.
 #![allow(clippy::unwrap_used)]
 
+mod networks;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;

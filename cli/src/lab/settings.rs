@@ -41,6 +41,7 @@ impl Default for ModuleSettings {
 pub(crate) struct Cluster<'a> {
     pub(crate) name: &'a str,
     pub(crate) nodes: &'a [NodeState],
+    pub(crate) networks: std::ops::Range<u8>,
     /// The nodes that hold the module.
     pub(crate) members: &'a [&'a str],
     pub(crate) module: &'a ModuleSettings,
@@ -91,11 +92,14 @@ fn list<T>(items: &[T], item: impl Fn(&T) -> Result<String>) -> Result<String> {
 }
 
 fn cluster_ron(cluster: &Cluster<'_>) -> Result<String> {
+    let networks: Vec<_> = cluster.networks.clone().collect();
     let node = |node: &NodeState| {
         Ok(format!(
-            "\n    (name: {}, addresses: [\"{}\"])",
+            "\n    (name: {}, addresses: {})",
             quoted(&node.name)?,
-            node.address()
+            list(&networks, |network| quoted(
+                &node.address(*network).to_string()
+            ))?
         ))
     };
     let nodes = list(cluster.nodes, node)?;
@@ -135,6 +139,7 @@ mod tests {
         Cluster {
             name: "lab",
             nodes,
+            networks: 0..2,
             members,
             module,
             ca: pki::create_ca("lab").unwrap(),
@@ -170,7 +175,7 @@ mod tests {
         let (nodes, module) = ([node(1), node(2)], ModuleSettings::default());
         let text = cluster_ron(&cluster(&nodes, &module)).unwrap();
         assert!(
-            text.contains(r#"(name: "node2", addresses: ["10.77.0.2"])"#),
+            text.contains(r#"(name: "node2", addresses: ["10.77.0.2", "10.78.0.2"])"#),
             "{text}"
         );
         ron::from_str::<ron::Value>(&text).unwrap();
