@@ -81,6 +81,7 @@ fn serving() -> Box<Status> {
             state: Some(State::Second),
             round_trip_us: Some(180),
             reason: None,
+            paths: Vec::new(),
         },
         directories: Vec::new(),
         counters: Counters::default(),

@@ -112,6 +112,28 @@ fn nodes_reach_each_other_unless_cut() {
 }
 
 #[test]
+fn networks_are_cut_one_by_one() {
+    let Some(lab) = Lab::up("networks", &["--networks", "2", "--mtu", "9000,1500"]) else {
+        return;
+    };
+    let _server = listen(&lab, "node2");
+    let reached = || ["10.77.0.2", "10.78.0.2"].map(|address| lab.reaches("node1", address));
+    for (card, mtu) in [("eth0", "mtu 9000"), ("eth1", "mtu 1500")] {
+        let shown = lab.shell("node1", &format!("ip link show {card}"));
+        assert!(shown.contains(mtu), "{shown}");
+    }
+    assert_eq!(reached(), [true, true]);
+    lab.run(&["cut", "node1", "node2", "--network", "2"]);
+    assert_eq!(reached(), [true, false]);
+    lab.run(&["cut", "node1"]);
+    assert_eq!(reached(), [false, false]);
+    lab.run(&["heal", "--network", "2"]);
+    assert_eq!(reached(), [false, true]);
+    lab.run(&["heal"]);
+    assert_eq!(reached(), [true, true]);
+}
+
+#[test]
 fn of_three_nodes_two_can_be_cut_from_each_other() {
     let Some(lab) = Lab::up("three", &["--nodes", "3"]) else {
         return;

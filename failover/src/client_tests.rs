@@ -72,6 +72,7 @@ fn status() -> Status {
             state: Some(State::Second),
             round_trip_us: Some(180),
             reason: None,
+            paths: Vec::new(),
         },
         directories: Vec::new(),
         counters: Counters::default(),

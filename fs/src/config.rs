@@ -33,7 +33,8 @@ pub struct Directory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub name: String,
-    /// Where its replication link listens (UDP). The first is used; the others are for later paths.
+    /// Where its replication link listens (UDP), the preferred network first. What is at the same
+    /// place of both nodes' lists is in the same network.
     pub addresses: Vec<SocketAddr>,
 }
 

@@ -193,13 +193,15 @@ fn start_driver(
     service: &Arc<Service>,
     (store, record): (RecordStore, tandem_repl::logic::record::Record),
 ) -> Result<(Driver, Receiver<()>), DaemonError> {
-    // Validation has made sure that every node has an address.
-    let addr = |node: &crate::config::Node| (node.name.clone(), node.addresses[0]);
+    // Addresses at the same place of both lists are in the same network.
+    let paths = config.local.addresses.iter().copied();
+    let paths = paths.zip(config.peer.addresses.iter().copied()).collect();
     let driver = DriverConfig {
         cluster: config.cluster.clone(),
         module: config.module.clone(),
-        local: addr(&config.local),
-        peer: addr(&config.peer),
+        local: config.local.name.clone(),
+        peer: config.peer.name.clone(),
+        paths,
         stall_limit: config.stall_limit,
         latency_bound: config
             .resync_slowdown

@@ -262,6 +262,24 @@ pub struct PeerStatus {
     pub round_trip_us: Option<u64>,
     /// Why the link is down, when it is.
     pub reason: Option<String>,
+    /// The networks between the nodes, in the order of the configuration.
+    #[serde(default)]
+    pub paths: Vec<PathStatus>,
+}
+
+/// One network between the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Both nodes' addresses in it.
+    pub local: String,
+    pub remote: String,
+    /// What this node sends goes there now.
+    pub current: bool,
+    /// What this node sends there arrives.
+    pub alive: bool,
+    pub round_trip_us: Option<u64>,
+    /// Of the last probes, in the worse direction; 0 where there is one network only.
+    pub loss_percent: u8,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

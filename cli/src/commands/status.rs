@@ -5,7 +5,8 @@ use std::fmt;
 use anyhow::Result;
 use tandem_failover::client::{ClientError, STATUS_LIMIT};
 use tandem_repl::control::{
-    Answer, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status, VerifyStatus,
+    Answer, PathStatus, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status,
+    VerifyStatus,
 };
 
 use super::{ask, choose_module, managed, node_status};
@@ -108,6 +109,13 @@ pub(super) fn details(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Resul
     };
     writeln!(f, "  in sync      {in_sync}")?;
     writeln!(f, "  peer         {}", peer_text(&status.peer))?;
+    // One network alone is as the link is.
+    if let [_, _, ..] = status.peer.paths[..] {
+        for (index, path) in status.peer.paths.iter().enumerate() {
+            let label = if index == 0 { "networks" } else { "" };
+            writeln!(f, "  {label:<12} {}", path_text(path))?;
+        }
+    }
     for (index, directory) in status.directories.iter().enumerate() {
         let label = if index == 0 { "directories" } else { "" };
         let mounted = if directory.mounted {
@@ -230,6 +238,24 @@ fn peer_text(peer: &PeerStatus) -> String {
     format!("{} connected, {state}{round_trip}", peer.node)
 }
 
+/// One network between the nodes in one line.
+fn path_text(path: &PathStatus) -> String {
+    let mut text = format!("{} to {}: ", path.local, path.remote);
+    text += match (path.current, path.alive) {
+        (true, true) => "used",
+        (true, false) => "used, but nothing is heard of the peer there",
+        (false, true) => "ready",
+        (false, false) => "silent",
+    };
+    if let Some(us) = path.round_trip_us {
+        text += &format!(", {us} µs round trip");
+    }
+    if path.alive && path.loss_percent > 0 {
+        text += &format!(", {} % lost", path.loss_percent);
+    }
+    text
+}
+
 pub(super) fn state_name(state: State) -> &'static str {
     match state {
         State::Stop => "STOP",
@@ -283,6 +309,16 @@ mod tests {
                 state: None,
                 round_trip_us: None,
                 reason: Some("no answer from 10.0.0.2:7400".into()),
+                paths: [(true, 5), (false, 100)]
+                    .map(|(alive, loss_percent)| PathStatus {
+                        local: "10.0.0.1".into(),
+                        remote: "10.0.0.2".into(),
+                        current: alive,
+                        alive,
+                        round_trip_us: alive.then_some(120),
+                        loss_percent,
+                    })
+                    .into(),
             },
             directories: ["/var/lib/ledger", "/srv/db"]
                 .map(|path| DirectoryStatus {
@@ -315,6 +351,8 @@ ledger on a: WAIT, not ready
   epoch        3 (7f3a)
   in sync      b
   peer         b not connected: no answer from 10.0.0.2:7400
+  networks     10.0.0.1 to 10.0.0.2: used, 120 µs round trip, 5 % lost
+               10.0.0.1 to 10.0.0.2: silent
   directories  /var/lib/ledger (mounted)
                /srv/db (mounted)
   operations   0 acknowledged, 0 applied from the peer, 0 in flight

@@ -7,6 +7,7 @@ use tandem_fs::config::{Ack, Directory};
 
 use super::apart::{self, Policy};
 use super::names::{address, name_fault, path_fault, pattern_fault};
+use super::networks::networks_fault;
 use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
 use super::service::Service;
@@ -330,6 +331,11 @@ fn module_nodes(
     let mut names: Vec<String> = nodes.into_iter().map(|node| node.value).collect();
     names.sort();
     let count = names.len();
+    if let (Some(cluster), [one, other]) = (cluster, names.as_slice()) {
+        let known = |name: &String| cluster.nodes.iter().find(|node| node.name == *name);
+        let fault = known(one).zip(known(other)).and_then(networks_fault);
+        note(problems, &place, fault);
+    }
     match <[String; 2]>::try_from(names) {
         Ok(names) if problems.len() == before => Some(names),
         Ok(_) => None,

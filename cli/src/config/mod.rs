@@ -22,6 +22,7 @@ mod credentials;
 mod digest;
 mod manager;
 mod names;
+mod networks;
 mod overlap;
 mod problem;
 mod raw;

@@ -2,6 +2,8 @@
 //! because the text is what an operator works with.
 #![allow(clippy::unwrap_used)]
 
+mod networks;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
@@ -374,7 +376,7 @@ fn other_files_between_the_modules_are_named_not_read() {
 
 #[test]
 fn a_module_of_other_nodes_is_not_ours() {
-    let cluster = CLUSTER.replace("])\n", "(name: \"c\", addresses: [\"fd00::3\"])])");
+    let cluster = CLUSTER.replace("])\n", "(name: \"c\", addresses: [\"10.0.0.3\"])])");
     let example = Example::new()
         .with("cluster.ron", &cluster)
         .with("modules/ledger.ron", &LEDGER.replace("\"a\"", "\"c\""));

@@ -61,7 +61,7 @@ fn options() -> UpOptions {
     UpOptions {
         nodes: 2,
         disk_size: DISK_SIZE,
-        mtu: 9000,
+        mtus: vec![9000],
         daemons: true,
         managed: false,
         roles: true,

@@ -70,9 +70,13 @@ pub(crate) struct UpArgs {
     /// Size of each node's disk, such as 512MiB; it takes only what is written to it
     #[arg(long, default_value = "2GiB", value_parser = parse_size)]
     disk_size: u64,
-    /// Largest packet on the nodes' network
-    #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(576..=65535))]
-    mtu: u32,
+    /// Number of networks, each with a cable to every node: eth0 with 10.77.0.N, eth1 with 10.78.0.N …
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    networks: u8,
+    /// Largest packet of each network, as in 9000,1500; the last one is that of all further ones
+    #[arg(long, value_delimiter = ',', default_value = "9000",
+        value_parser = clap::value_parser!(u32).range(576..=65535))]
+    mtu: Vec<u32>,
     /// Make the nodes but start no daemon
     #[arg(long)]
     no_daemons: bool,
@@ -94,10 +98,12 @@ pub(crate) struct UpArgs {
 
 impl UpArgs {
     pub(crate) fn options(&self) -> UpOptions {
+        let mtu = |n: usize| self.mtu.get(n).or(self.mtu.last()).copied();
+        let networks = 0..usize::from(self.networks);
         UpOptions {
             nodes: self.nodes,
             disk_size: self.disk_size,
-            mtu: self.mtu,
+            mtus: networks.filter_map(mtu).collect(),
             daemons: !self.no_daemons,
             managed: self.managed,
             manager: self.manager,
@@ -132,6 +138,9 @@ pub(crate) struct PairArgs {
     /// One or two nodes
     #[arg(num_args = 1..=2, required = true, value_name = "NODE")]
     pub(crate) nodes: Vec<String>,
+    /// Only in this network, counted from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) network: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +150,9 @@ pub(crate) struct HealArgs {
     /// None, one or two nodes
     #[arg(num_args = 0..=2, value_name = "NODE")]
     pub(crate) nodes: Vec<String>,
+    /// Only in this network, counted from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) network: Option<u8>,
 }
 
 #[derive(Debug, Args)]

@@ -24,14 +24,14 @@ pub(super) const MEMBERS: [&str; 2] = ["node1", "node2"];
 pub(crate) const NODES_MAX: u8 = 16;
 /// `statfs` of a tmpfs.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
-const STATUS_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a new lab is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct UpOptions {
     pub(crate) nodes: u8,
     pub(crate) disk_size: u64,
-    pub(crate) mtu: u32,
+    /// Largest packet of each network.
+    pub(crate) mtus: Vec<u32>,
     pub(crate) daemons: bool,
     /// The daemons are started as by a failover manager.
     pub(crate) managed: bool,
@@ -145,13 +145,33 @@ impl Lab {
         })
     }
 
-    /// Cuts the link between two nodes, or heals it; without names, heals all.
-    pub(crate) fn set_cut(&self, pair: &[String], cut: bool) -> Result<()> {
-        self.change(|_, state| match pair {
-            [] => network::heal_all(state),
-            [node, rest @ ..] => {
-                network::set_cut(state, node, rest.first().map(String::as_str), cut)
+    /// Cuts the link between two nodes, or heals it; without names, heals all. `only`: in this
+    /// network, counted from 1.
+    pub(crate) fn set_cut(&self, pair: &[String], only: Option<u8>, cut: bool) -> Result<()> {
+        self.change(|_, state| {
+            let networks = match only {
+                None => state.networks(),
+                Some(number) => {
+                    let count = state.mtus.len();
+                    let meant = number
+                        .checked_sub(1)
+                        .filter(|n| state.networks().contains(n));
+                    let meant = meant.with_context(|| {
+                        format!("--network {number}: the lab has {count}, counted from 1")
+                    })?;
+                    meant..meant + 1
+                }
+            };
+            for network in networks {
+                match pair {
+                    [] => network::heal_all(state, network)?,
+                    [node, rest @ ..] => {
+                        let peer = rest.first().map(String::as_str);
+                        network::set_cut(state, network, (node, peer), cut)?;
+                    }
+                }
             }
+            Ok(())
         })
     }
 
@@ -238,7 +258,7 @@ fn plan(name: &str, made_dir: bool, options: &UpOptions) -> State {
     State::new(
         name,
         made_dir,
-        options.mtu,
+        options.mtus.clone(),
         (1..=options.nodes).map(node).collect(),
     )
 }
@@ -248,6 +268,7 @@ fn build(place: &Place, state: &mut State, options: &UpOptions) -> Result<()> {
     let cluster = Cluster {
         name: &state.name.clone(),
         nodes: &state.nodes.clone(),
+        networks: state.networks(),
         members: &MEMBERS[..usize::from(options.nodes).min(MEMBERS.len())],
         module: &options.module,
         ca: pki::create_ca(&state.name)?,
@@ -304,7 +325,9 @@ fn start_hub(place: &Place, state: &mut State) -> Result<()> {
     let launched = launch(place, HUB, Runs::Nothing)?;
     state.hub = Some(launched.init.clone());
     state.save(place)?;
-    network::make_bridge(&launched.init, state.mtu)?;
+    for (network, mtu) in state.networks().zip(&state.mtus) {
+        network::make_bridge(&launched.init, network, *mtu)?;
+    }
     launched.begin().context("start the bridge's holder")
 }
 
@@ -326,7 +349,9 @@ fn start_node(place: &Place, state: &mut State, name: &str) -> Result<()> {
     let hub = state.hub.as_ref().filter(|hub| hub.is_alive());
     let hub =
         hub.context("the holder of the lab's bridge has ended; `tandem lab down` cleans up")?;
-    network::connect(hub, state.node(name)?, &launched.init, state.mtu)?;
+    for (network, mtu) in state.networks().zip(&state.mtus) {
+        network::connect(hub, state.node(name)?, &launched.init, (network, *mtu))?;
+    }
     launched.begin().with_context(|| format!("start {name}"))
 }
 

@@ -15,8 +15,12 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
     match &args.command {
         LabCommand::Up(args) => up(args)?,
         LabCommand::Exec(args) => return exec(args),
-        LabCommand::Cut(args) => Lab::open(&args.which.place()?)?.set_cut(&args.nodes, true)?,
-        LabCommand::Heal(args) => Lab::open(&args.which.place()?)?.set_cut(&args.nodes, false)?,
+        LabCommand::Cut(args) => {
+            Lab::open(&args.which.place()?)?.set_cut(&args.nodes, args.network, true)?;
+        }
+        LabCommand::Heal(args) => {
+            Lab::open(&args.which.place()?)?.set_cut(&args.nodes, args.network, false)?;
+        }
         LabCommand::Kill(args) => Lab::open(&args.which.place()?)?.kill(&args.node)?,
         LabCommand::Start(args) => Lab::open(&args.which.place()?)?.start(&args.node)?,
         LabCommand::Status(args) => status(args)?,

@@ -77,6 +77,7 @@ impl Default for ModuleSettings {
 pub(crate) struct Cluster<'a> {
     pub(crate) name: &'a str,
     pub(crate) nodes: &'a [NodeState],
+    pub(crate) networks: std::ops::Range<u8>,
     /// The nodes that hold the module.
     pub(crate) members: &'a [&'a str],
     pub(crate) module: &'a ModuleSettings,
@@ -143,11 +144,14 @@ fn list<T>(items: &[T], item: impl Fn(&T) -> Result<String>) -> Result<String> {
 }
 
 fn cluster_ron(cluster: &Cluster<'_>) -> Result<String> {
+    let networks: Vec<_> = cluster.networks.clone().collect();
     let node = |node: &NodeState| {
         Ok(format!(
-            "\n    (name: {}, addresses: [\"{}\"])",
+            "\n    (name: {}, addresses: {})",
             quoted(&node.name)?,
-            node.address()
+            list(&networks, |network| quoted(
+                &node.address(*network).to_string()
+            ))?
         ))
     };
     let nodes = list(cluster.nodes, node)?;
@@ -155,12 +159,12 @@ fn cluster_ron(cluster: &Cluster<'_>) -> Result<String> {
         None => String::new(),
         Some((node, WitnessKind::Tandem)) => format!(
             "  witness: (tandem: [\"{}:{WITNESS_PORT}\"], name: {}),\n",
-            node.address(),
+            node.address(0),
             quoted(&node.name)?
         ),
         Some((node, WitnessKind::Etcd)) => format!(
             "  witness: (etcd: [\"http://{}:{ETCD_PORT}\"]),\n",
-            node.address()
+            node.address(0)
         ),
     };
     Ok(format!(
@@ -215,6 +219,7 @@ mod tests {
         Cluster {
             name: "lab",
             nodes,
+            networks: 0..2,
             members,
             module,
             ca: pki::create_ca("lab").unwrap(),
@@ -250,7 +255,7 @@ mod tests {
         let (nodes, module) = ([node(1), node(2)], ModuleSettings::default());
         let text = cluster_ron(&cluster(&nodes, &module)).unwrap();
         assert!(
-            text.contains(r#"(name: "node2", addresses: ["10.77.0.2"])"#),
+            text.contains(r#"(name: "node2", addresses: ["10.77.0.2", "10.78.0.2"])"#),
             "{text}"
         );
         ron::from_str::<ron::Value>(&text).unwrap();

@@ -27,8 +27,9 @@ pub(crate) struct State {
     pub(crate) name: String,
     /// False: the directory was there before, and stays.
     pub(crate) made_dir: bool,
-    pub(crate) mtu: u32,
-    /// Holder of the network namespace with the bridge.
+    /// Largest packet of each network.
+    pub(crate) mtus: Vec<u32>,
+    /// Holder of the network namespace with the bridges.
     pub(crate) hub: Option<Init>,
     pub(crate) nodes: Vec<NodeState>,
 }
@@ -75,8 +76,9 @@ impl Runs {
 }
 
 impl NodeState {
-    pub(crate) fn address(&self) -> std::net::Ipv4Addr {
-        std::net::Ipv4Addr::new(10, 77, 0, self.number)
+    /// Its address in a network, counted from 0.
+    pub(crate) fn address(&self, network: u8) -> std::net::Ipv4Addr {
+        std::net::Ipv4Addr::new(10, 77 + network, 0, self.number)
     }
 
     /// The node's init, or an error that says what to do.
@@ -164,12 +166,12 @@ fn start_ticks(pid: u32) -> io::Result<u64> {
 }
 
 impl State {
-    pub(crate) fn new(name: &str, made_dir: bool, mtu: u32, nodes: Vec<NodeState>) -> Self {
+    pub(crate) fn new(name: &str, made_dir: bool, mtus: Vec<u32>, nodes: Vec<NodeState>) -> Self {
         Self {
             version: STATE_VERSION,
             name: name.into(),
             made_dir,
-            mtu,
+            mtus,
             hub: None,
             nodes,
         }
@@ -199,6 +201,11 @@ impl State {
         let text = serde_json::to_string_pretty(self)?;
         fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
         fs::rename(&new, &path).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// The networks, counted from 0.
+    pub(crate) fn networks(&self) -> std::ops::Range<u8> {
+        0..u8::try_from(self.mtus.len()).unwrap_or(u8::MAX)
     }
 
     pub(crate) fn node(&self, name: &str) -> Result<&NodeState> {

@@ -1,18 +1,19 @@
 //! The threads that join link, logic and tree.
 //!
-//! * receivers: one at a time waits for packets ("leads"), answers acknowledged operations, applies
+//! * receivers: one at a time and path waits for packets ("leads"), answers acknowledged operations, applies
 //!   the peer's operations in order; before it waits for a disk it hands the lead on;
 //! * sync workers: the syncs that came together, so that the file system can group them;
 //! * director: the only one that feeds [`Member`] with anything but acknowledgements, and performs
 //!   its outputs in order;
 //! * timer: loss timers and keep-alives of the link.
 //!
-//! Lock order: lead, then core. The core is never held while something is applied, answered,
+//! Lock order: lead, turn, core. The core is never held while something is applied, answered,
 //! persisted or waited for.
 
 mod director;
 mod exchange;
 mod greet;
+mod lead;
 mod passes;
 mod receive;
 mod run;
@@ -34,6 +35,7 @@ pub use watch::{Effort, Standing};
 
 use super::clock;
 use super::link::Link;
+use super::paths::Paths;
 use super::ping::Pinger;
 use super::record::RecordStore;
 use super::socket::Socket;
@@ -42,6 +44,7 @@ use super::witness::{Witness, WitnessError};
 use crate::control::Refusal;
 use crate::ids::{Id128, OpSeq};
 use crate::logic::member::{Input, Member};
+use crate::logic::paths::MAX_PATHS;
 use crate::logic::record::Record;
 use crate::op::DIFFERS;
 use crate::wire::encode_control;
@@ -55,7 +58,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Receiving threads: one leads, the others wait to take over while it syncs.
+/// Receiving threads of a path: one leads, the others wait to take over while it syncs.
 const RECEIVERS: usize = 4;
 /// Threads for syncs that arrived together.
 const SYNCERS: usize = 8;
@@ -67,8 +70,10 @@ pub type Completion = Box<dyn FnOnce(Result<(), i32>) + Send>;
 pub struct DriverConfig<'a> {
     pub cluster: String,
     pub module: String,
-    pub local: (String, SocketAddr),
-    pub peer: (String, SocketAddr),
+    pub local: String,
+    pub peer: String,
+    /// This node's and the peer's address in each network between them, the preferred first.
+    pub paths: Vec<(SocketAddr, SocketAddr)>,
     pub stall_limit: Duration,
     /// How many times longer the application's answers may take while a resync runs; `None`: no
     /// matter.
@@ -85,6 +90,8 @@ pub struct DriverConfig<'a> {
 pub enum DriverError {
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("{0} and {1} have no network in common; give both an address in cluster.ron")]
+    NoPath(String, String),
     #[error("replication address {addr}: {source}")]
     Bind {
         addr: SocketAddr,
@@ -151,7 +158,8 @@ struct Shared {
     core: Mutex<Core>,
     /// Signalled when the link may take more.
     room: Condvar,
-    socket: Arc<Socket>,
+    /// One for each path.
+    sockets: Vec<Arc<Socket>>,
     tree: Arc<dyn Tree>,
     /// Whether operations of the peer are applied now.
     applying: AtomicBool,
@@ -161,6 +169,9 @@ struct Shared {
     desk: target::Desk,
     /// The resync from this node.
     run: Mutex<Option<Arc<source::Run>>>,
+    /// Held from reading packets to the end of what follows from them: what arrives on several
+    /// paths is one stream, whose order is that of the application.
+    turn: Mutex<()>,
     /// Held while an operation of the peer is applied.
     apply: Mutex<()>,
     /// Something was sent or received since the timer looked.
@@ -202,12 +213,17 @@ impl Driver {
         (store, record, boot): (RecordStore, Record, Id128),
     ) -> Result<(Self, Receiver<()>), DriverError> {
         let tls = Tls::new(config.pem, config.stall_limit)?;
-        let addr = config.local.1;
-        let socket = Socket::bind(addr).map_err(|source| DriverError::Bind { addr, source })?;
+        let names = (config.local.clone(), config.peer.clone());
+        let used = &config.paths[..config.paths.len().min(MAX_PATHS)];
+        if used.is_empty() {
+            return Err(DriverError::NoPath(names.0, names.1));
+        }
+        let sockets = Socket::bind_all(used);
+        let sockets = sockets.map_err(|(addr, source)| DriverError::Bind { addr, source })?;
         let now = clock::now();
-        let names = (config.local.0.clone(), config.peer.0.clone());
         let dials = names.0 < names.1;
-        let link = Link::new(socket.clone(), tls, config.peer.clone(), dials, now);
+        let paths = Paths::new(sockets.clone(), config.stall_limit, dials, Instant::now());
+        let link = Link::new(paths, tls, config.peer.clone(), dials, now);
         let member = Member::new(third::member_config(&config), (record, boot), now);
         let core = Core {
             link,
@@ -226,12 +242,13 @@ impl Driver {
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             room: Condvar::new(),
-            socket,
+            sockets,
             tree,
             applying: AtomicBool::new(false),
             keep_aside: AtomicBool::new(false),
             desk: target::Desk::default(),
             run: Mutex::default(),
+            turn: Mutex::new(()),
             apply: Mutex::new(()),
             busy: AtomicBool::new(false),
             exit: AtomicBool::new(false),
@@ -250,7 +267,7 @@ impl Driver {
             stall_limit: config.stall_limit,
             latency_bound: config.latency_bound,
         });
-        receive::spawn(&shared, RECEIVERS, SYNCERS).map_err(DriverError::Thread)?;
+        lead::spawn(&shared, RECEIVERS, SYNCERS).map_err(DriverError::Thread)?;
         target::spawn(&shared).map_err(DriverError::Thread)?;
         timer::spawn(&shared).map_err(DriverError::Thread)?;
         director::spawn(&shared, store, inbox, done).map_err(DriverError::Thread)?;

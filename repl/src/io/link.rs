@@ -9,19 +9,24 @@
 //! The node whose name sorts first dials, the other accepts; a newer accepted connection replaces
 //! the older (the peer was restarted). All frames of a session travel on one bidirectional
 //! stream, so their order is the order of issue.
+//!
+//! QUIC sees one address of the peer, whichever of the [`Paths`] between the nodes is used.
 
-use super::socket::Socket;
+mod conn;
+
+use super::paths::Paths;
 use super::tls::{Tls, names_node};
+use crate::control::PathStatus;
 use crate::limits::SEND_WINDOW;
+use crate::wire::is_probe;
 use bytes::{Bytes, BytesMut};
+use conn::Conn;
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, StreamEvent, StreamId, VarInt, WriteError,
+    ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event, Incoming, StreamEvent,
+    StreamId, VarInt,
 };
 use quinn_udp::RecvMeta;
 use rustls::pki_types::CertificateDer;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,23 +42,11 @@ pub(super) enum LinkEvent {
     Down(String),
 }
 
-struct Conn {
-    handle: ConnectionHandle,
-    inner: Connection,
-    /// The peer's certificate names the expected node; nothing is taken from it before.
-    verified: bool,
-    stream: Option<StreamId>,
-    /// Not yet taken by the protocol because a window is full.
-    backlog: VecDeque<Bytes>,
-    backlog_bytes: usize,
-}
-
 pub(super) struct Link {
-    socket: Arc<Socket>,
+    paths: Paths,
     endpoint: Endpoint,
-    client: ClientConfig,
+    tls: Tls,
     peer: String,
-    peer_addr: SocketAddr,
     dials: bool,
     conns: Vec<Conn>,
     current: Option<ConnectionHandle>,
@@ -64,21 +57,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(
-        socket: Arc<Socket>,
-        tls: Tls,
-        (peer, peer_addr): (String, SocketAddr),
-        dials: bool,
-        now: Instant,
-    ) -> Self {
-        let config = Arc::new(EndpointConfig::default());
-        let endpoint = Endpoint::new(config, Some(tls.server), true, None);
+    pub(super) fn new(paths: Paths, tls: Tls, peer: String, dials: bool, now: Instant) -> Self {
+        let mut config = EndpointConfig::default();
+        // The bit tells QUIC's packets from probes.
+        config.grease_quic_bit(false);
+        let server = Some(tls.server.clone());
         Self {
-            socket,
-            endpoint,
-            client: tls.client,
+            paths,
+            endpoint: Endpoint::new(Arc::new(config), server, true, None),
+            tls,
             peer,
-            peer_addr,
             dials,
             conns: Vec::new(),
             current: None,
@@ -106,65 +94,109 @@ impl Link {
             return;
         }
         self.next_dial = now + interval;
-        let (config, addr) = (self.client.clone(), self.peer_addr);
+        self.fit_packets();
+        let (config, addr) = (self.tls.client.clone(), self.paths.peer());
         match self.endpoint.connect(now, config, addr, &self.peer) {
             Ok((handle, inner)) => self.conns.push(Conn::new(handle, inner)),
             Err(e) => self.last_error = Some(e.to_string()),
         }
     }
 
-    /// Feeds what one receive call returned, then everything that follows from it. Bytes of the
-    /// current session's stream are appended to `rx`; a new session empties it first.
+    /// How each path between the nodes is doing.
+    pub(super) fn path_status(&self, now: Instant) -> Vec<PathStatus> {
+        self.paths.status(now, self.round_trip())
+    }
+
+    /// Packets of the next connection must fit every path.
+    fn fit_packets(&mut self) {
+        if let Some(largest) = self.paths.largest() {
+            self.tls.limit_packets(largest);
+        }
+    }
+
+    /// Feeds what one receive call on a path returned, then everything that follows from it. Bytes of the
+    /// current session's stream are appended to `rx`; a new session empties it first. Returns
+    /// whether there was anything but probes in it.
     pub(super) fn receive(
         &mut self,
         now: Instant,
-        meta: &RecvMeta,
+        (path, meta): (usize, &RecvMeta),
         data: &[u8],
         events: &mut Vec<LinkEvent>,
         rx: &mut Vec<u8>,
-    ) {
+    ) -> bool {
+        if !self.paths.is_of_peer(path, meta.addr) {
+            return false;
+        }
         let ecn = meta
             .ecn
             .and_then(|e| quinn_proto::EcnCodepoint::from_bits(e as u8));
+        let (mut more, mut moved) = (false, false);
         for datagram in data[..meta.len].chunks(meta.stride.max(1)) {
-            let bytes = BytesMut::from(datagram);
+            if is_probe(datagram) {
+                moved |= self.paths.heard(now, path, datagram);
+                continue;
+            }
+            more = true;
+            let (from, bytes) = (self.paths.peer(), BytesMut::from(datagram));
             self.transmit.clear();
-            let event =
-                self.endpoint
-                    .handle(now, meta.addr, meta.dst_ip, ecn, bytes, &mut self.transmit);
+            let event = self
+                .endpoint
+                .handle(now, from, None, ecn, bytes, &mut self.transmit);
             match event {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(conn) = self.conns.iter_mut().find(|c| c.handle == handle) {
                         conn.inner.handle_event(event);
                     }
                 }
-                Some(DatagramEvent::NewConnection(incoming)) => {
-                    self.transmit.clear();
-                    if self.dials || self.conns.len() >= MAX_CONNECTIONS {
-                        let refusal = self.endpoint.refuse(incoming, &mut self.transmit);
-                        self.socket.send(&refusal, &self.transmit[..refusal.size]);
-                        continue;
-                    }
-                    match self
-                        .endpoint
-                        .accept(incoming, now, &mut self.transmit, None)
-                    {
-                        Ok((handle, inner)) => self.conns.push(Conn::new(handle, inner)),
-                        Err(e) => {
-                            self.last_error = Some(e.cause.to_string());
-                            if let Some(response) = e.response {
-                                self.socket.send(&response, &self.transmit[..response.size]);
-                            }
-                        }
-                    }
-                }
+                Some(DatagramEvent::NewConnection(incoming)) => self.admit(now, incoming),
                 Some(DatagramEvent::Response(response)) => {
-                    self.socket.send(&response, &self.transmit[..response.size]);
+                    self.paths.send(&response, &self.transmit[..response.size]);
                 }
                 None => {}
             }
         }
-        self.pump(now, events, rx);
+        if moved {
+            self.provoke();
+        }
+        if more {
+            self.pump(now, events, rx);
+        }
+        more
+    }
+
+    /// Somebody with the peer's address wants a connection.
+    fn admit(&mut self, now: Instant, incoming: Incoming) {
+        self.transmit.clear();
+        if self.dials || self.conns.len() >= MAX_CONNECTIONS {
+            let refusal = self.endpoint.refuse(incoming, &mut self.transmit);
+            self.paths.send(&refusal, &self.transmit[..refusal.size]);
+            return;
+        }
+        self.fit_packets();
+        let config = Some(self.tls.server.clone());
+        match self
+            .endpoint
+            .accept(incoming, now, &mut self.transmit, config)
+        {
+            Ok((handle, inner)) => self.conns.push(Conn::new(handle, inner)),
+            Err(e) => {
+                self.last_error = Some(e.cause.to_string());
+                if let Some(response) = e.response {
+                    self.paths.send(&response, &self.transmit[..response.size]);
+                }
+            }
+        }
+    }
+
+    /// After a change of the path: an answer to a packet sent there shows at once which of the
+    /// earlier ones are lost. Otherwise the loss timer, which has doubled again and again
+    /// meanwhile, would be waited for.
+    fn provoke(&mut self) {
+        let current = self.current;
+        if let Some(conn) = self.conns.iter_mut().find(|c| Some(c.handle) == current) {
+            conn.inner.ping();
+        }
     }
 
     /// Lets timers fire.
@@ -179,15 +211,16 @@ impl Link {
                 conn.inner.handle_timeout(now);
             }
         }
+        if self.paths.tick(now) {
+            self.provoke();
+        }
         self.pump(now, events, rx);
     }
 
     /// When a timer wants to fire.
     pub(super) fn next_timeout(&mut self) -> Option<Instant> {
-        self.conns
-            .iter_mut()
-            .filter_map(|c| c.inner.poll_timeout())
-            .min()
+        let timeouts = self.conns.iter_mut().map(|c| c.inner.poll_timeout());
+        timeouts.chain([self.paths.next()]).flatten().min()
     }
 
     fn pump(&mut self, now: Instant, events: &mut Vec<LinkEvent>, rx: &mut Vec<u8>) {
@@ -229,6 +262,7 @@ impl Link {
                     self.last_error = Some(reason.clone());
                     if self.current == Some(handle) {
                         self.current = None;
+                        self.paths.end();
                         events.push(LinkEvent::Down(reason));
                     }
                 }
@@ -288,6 +322,9 @@ impl Link {
             events.push(LinkEvent::Down("replaced by a newer connection".into()));
         }
         self.last_error = None;
+        if let Some(key) = self.conns[index].probe_key() {
+            self.paths.begin(now, key);
+        }
         events.push(LinkEvent::Up);
         true
     }
@@ -329,14 +366,14 @@ impl Link {
 
     /// Sends everything that may be sent now.
     pub(super) fn flush(&mut self, now: Instant) {
-        let segments = self.socket.state.max_gso_segments().min(MAX_SEGMENTS);
+        let segments = self.paths.segments().min(MAX_SEGMENTS);
         for conn in &mut self.conns {
             loop {
                 self.transmit.clear();
                 let Some(t) = conn.inner.poll_transmit(now, segments, &mut self.transmit) else {
                     break;
                 };
-                self.socket.send(&t, &self.transmit[..t.size]);
+                self.paths.send(&t, &self.transmit[..t.size]);
             }
         }
     }
@@ -354,46 +391,7 @@ impl Link {
                 Bytes::copy_from_slice(why.as_bytes()),
             );
         }
+        self.paths.end();
         self.flush(now);
-    }
-}
-
-impl Conn {
-    fn new(handle: ConnectionHandle, inner: Connection) -> Self {
-        Self {
-            handle,
-            inner,
-            verified: false,
-            stream: None,
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
-        }
-    }
-
-    fn push_backlog(&mut self) {
-        let Some(stream) = self.stream else { return };
-        while let Some(front) = self.backlog.front_mut() {
-            let before = front.len();
-            let chunk = std::slice::from_mut(front);
-            match self.inner.send_stream(stream).write_chunks(chunk) {
-                Ok(written) if written.chunks == 1 => {
-                    self.backlog_bytes -= before;
-                    self.backlog.pop_front();
-                }
-                // A part was taken; the rest stays in the chunk.
-                Ok(written) => {
-                    self.backlog_bytes -= written.bytes;
-                    if written.bytes == 0 {
-                        return;
-                    }
-                }
-                Err(WriteError::Blocked) => return,
-                Err(_) => {
-                    self.backlog.clear();
-                    self.backlog_bytes = 0;
-                    return;
-                }
-            }
-        }
     }
 }

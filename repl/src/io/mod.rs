@@ -2,6 +2,7 @@
 //!
 //! * [`clock`]: the time of leases and deadlines.
 //! * [`tls`]: who may speak.
+//! * [`paths`]: the networks between the nodes, one address to QUIC.
 //! * [`link`]: one QUIC connection with the peer, without threads of its own.
 //! * [`record`]: the durable record.
 //! * [`journal`]: the dirty map's durable part.
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod driver;
 pub mod journal;
 mod link;
+mod paths;
 pub mod ping;
 pub(crate) mod random;
 pub mod record;

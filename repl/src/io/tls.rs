@@ -20,6 +20,12 @@ use thiserror::Error;
 /// Protocol name offered in the handshake; a node that speaks something else is refused there.
 const ALPN: &[u8] = b"tandem/1";
 
+/// Ten such packets still fit one segmented send of 64 KiB; larger ones are refused by the kernel
+/// and would count as lost.
+const LARGEST_PACKET: u16 = 6500;
+/// What QUIC demands of every network.
+const SMALLEST_PACKET: u16 = 1200;
+
 /// What is wrong with the key material.
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -33,6 +39,9 @@ pub enum TlsError {
 pub struct Tls {
     pub client: ClientConfig,
     pub server: Arc<ServerConfig>,
+    idle: Duration,
+    /// Largest packet.
+    largest: u16,
 }
 
 /// PEM texts of the cluster's authority, this node's certificate and its key.
@@ -53,7 +62,8 @@ impl Tls {
     pub fn new(pem: Pem<'_>, idle: Duration) -> Result<Self, TlsError> {
         let client = client(pem, ALPN)?;
         let server = server(verifier(&[pem.ca])?, pem, ALPN)?;
-        let transport = Arc::new(transport(idle.max(MIN_IDLE)));
+        let idle = idle.max(MIN_IDLE);
+        let transport = Arc::new(transport(idle, LARGEST_PACKET));
         let client = QuicClientConfig::try_from(client).map_err(unusable)?;
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport.clone());
@@ -63,7 +73,22 @@ impl Tls {
         Ok(Self {
             client,
             server: Arc::new(server),
+            idle,
+            largest: LARGEST_PACKET,
         })
+    }
+
+    /// Later connections never try packets larger than this.
+    pub fn limit_packets(&mut self, largest: u16) {
+        let largest = largest.clamp(SMALLEST_PACKET, LARGEST_PACKET);
+        if largest != self.largest {
+            self.largest = largest;
+            let transport = Arc::new(transport(self.idle, largest));
+            self.client.transport_config(transport.clone());
+            let mut server = ServerConfig::clone(&self.server);
+            server.transport_config(transport);
+            self.server = Arc::new(server);
+        }
     }
 }
 
@@ -178,14 +203,13 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
 
 /// A dedicated replication link: few acknowledgement packets (their delay would otherwise be
 /// added to the loss timer), a large first window (no slow start after idle), packets up to 6,500
-/// bytes where the path carries them. Ten such packets still fit one segmented send of 64 KiB;
-/// larger ones are refused by the kernel and would count as lost.
-fn transport(idle: Duration) -> TransportConfig {
+/// bytes ([`LARGEST_PACKET`]) where the path carries them.
+fn transport(idle: Duration, largest: u16) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(40));
     acks.max_ack_delay(Some(Duration::from_millis(2)));
     let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(6500).interval(Duration::from_secs(60));
+    mtu.upper_bound(largest).interval(Duration::from_secs(60));
     let mut cubic = congestion::CubicConfig::default();
     cubic.initial_window(8 * 1024 * 1024);
     let window = VarInt::from_u64(SEND_WINDOW).expect("the window is far below 2^62");

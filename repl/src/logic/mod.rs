@@ -9,12 +9,14 @@
 //! * [`dirty`]: what may differ between the replicas.
 //! * [`resync`]: how a stale replica is brought up.
 //! * [`member`]: one node's part in the pair: role, session, growing and shrinking the in-sync set.
+//! * [`paths`]: which network the link sends on.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acks;
 pub mod dirty;
 pub mod latency;
 pub mod member;
+pub mod paths;
 pub mod record;
 pub mod resync;
 pub mod rules;

@@ -13,6 +13,7 @@ mod control;
 mod fields;
 mod frame;
 mod ops;
+mod probe;
 mod raw;
 mod resync;
 mod witness;
@@ -22,6 +23,7 @@ pub use frame::{
     Frame, FrameHeader, HEADER, Message, encode_ack, encode_control, encode_data, encode_op,
     encode_reply, encode_request,
 };
+pub use probe::{PROBE_KEY, decode_probe, encode_probe, is_probe};
 pub use raw::WireError;
 pub use witness::{
     Held, Trouble, WITNESS_ALPN, WITNESS_HEADER, WITNESS_VERSION, WitnessReply, WitnessRequest,

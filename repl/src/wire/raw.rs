@@ -19,6 +19,8 @@ pub enum WireError {
     Control,
     #[error("message of the resync does not decode, or a value in it is not allowed")]
     Resync,
+    #[error("probe of a path that this session's peer did not send")]
+    Proof,
 }
 
 /// Reads fields from the front of a slice.

@@ -10,18 +10,12 @@ use crate::logic::resync::messages::Reply;
 use crate::op::{DIFFERS, Op};
 use crate::wire::{FrameHeader, HEADER, Message, WireError, encode_ack, encode_data, encode_reply};
 use bytes::Bytes;
-use quinn_udp::RecvMeta;
-use std::collections::VecDeque;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// Largest batch the kernel hands over at once, bytes.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+use std::time::Instant;
 
 /// What one lock of the core took out of it.
-struct Batch {
+pub(super) struct Batch {
     session: u64,
     /// Whole frames, in order.
     frames: Vec<u8>,
@@ -29,62 +23,11 @@ struct Batch {
 }
 
 /// A sync of the peer's that waits for a thread.
-struct SyncJob {
+pub(super) struct SyncJob {
     session: u64,
     seq: OpSeq,
     dir: DirId,
     op: Op<'static>,
-}
-
-#[derive(Default)]
-struct SyncQueue {
-    jobs: Mutex<VecDeque<SyncJob>>,
-    wake: Condvar,
-}
-
-pub(super) fn spawn(shared: &Arc<Shared>, receivers: usize, syncers: usize) -> io::Result<()> {
-    let queue = Arc::new(SyncQueue::default());
-    let lead = Arc::new(Mutex::new(vec![0u8; RECEIVE_BUFFER]));
-    for n in 0..receivers {
-        let (shared, lead, queue) = (shared.clone(), lead.clone(), queue.clone());
-        let run = move || {
-            while !shared.exit.load(Ordering::Relaxed) {
-                let own = {
-                    let mut buffer = lead.lock().unwrap_or_else(PoisonError::into_inner);
-                    shared.lead(&mut buffer, &queue)
-                };
-                if let Some(job) = own {
-                    shared.run_sync(job);
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name(format!("receive-{n}"))
-            .spawn(run)?;
-    }
-    for n in 0..syncers {
-        let (shared, queue) = (shared.clone(), queue.clone());
-        let run = move || {
-            while !shared.exit.load(Ordering::Relaxed) {
-                let mut jobs = queue.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-                while jobs.is_empty() {
-                    jobs = queue
-                        .wake
-                        .wait(jobs)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                let job = jobs.pop_front();
-                drop(jobs);
-                if let Some(job) = job {
-                    shared.run_sync(job);
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name(format!("sync-{n}"))
-            .spawn(run)?;
-    }
-    Ok(())
 }
 
 /// Cuts whole frames off the front.
@@ -105,55 +48,6 @@ fn take_frames(rx: &mut Vec<u8>) -> Result<Vec<u8>, WireError> {
 }
 
 impl Shared {
-    /// Leads until there is a sync to do, which is returned with the lead given up.
-    fn lead(&self, buffer: &mut [u8], queue: &SyncQueue) -> Option<SyncJob> {
-        loop {
-            let mut meta = [RecvMeta::default()];
-            let received = {
-                let mut slices = [IoSliceMut::new(buffer)];
-                self.socket
-                    .state
-                    .recv((&self.socket.udp).into(), &mut slices, &mut meta)
-            };
-            if self.exit.load(Ordering::Relaxed) {
-                return None;
-            }
-            if !matches!(received, Ok(n) if n > 0) {
-                // Errors of a UDP socket (an unreachable peer) concern one datagram, which is
-                // lost. One that stays must not keep a processor busy.
-                std::thread::sleep(Duration::from_millis(1));
-                continue;
-            }
-            self.busy.store(true, Ordering::Relaxed);
-            let now = Instant::now();
-            let batch = {
-                let mut core = self.lock();
-                let mut events = Vec::new();
-                let Core { link, rx, .. } = &mut *core;
-                let had = rx.len();
-                link.receive(now, &meta[0], buffer, &mut events, rx);
-                let got = rx.len().saturating_sub(had) as u64;
-                self.metrics.received.fetch_add(got, Ordering::Relaxed);
-                if !core.link.is_full() {
-                    self.room.notify_all();
-                }
-                self.absorb_frames(&mut core, events)
-            };
-            let mut syncs = self.dispatch(batch);
-            let own = syncs.pop();
-            if !syncs.is_empty() {
-                let mut jobs = queue.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-                jobs.extend(syncs);
-                queue.wake.notify_all();
-            }
-            // Acknowledgements of packets and window updates, after everybody was answered.
-            self.lock().link.flush(Instant::now());
-            if own.is_some() {
-                return own;
-            }
-        }
-    }
-
     /// Turns link events into news for the director; stream bytes are kept. Under the core's lock.
     pub(super) fn absorb(&self, core: &mut Core, link_events: Vec<LinkEvent>) -> Vec<Event> {
         let mut events = Vec::new();
@@ -180,7 +74,7 @@ impl Shared {
     }
 
     /// As [`Self::absorb`], and the whole frames that have arrived.
-    fn absorb_frames(&self, core: &mut Core, link_events: Vec<LinkEvent>) -> Batch {
+    pub(super) fn absorb_frames(&self, core: &mut Core, link_events: Vec<LinkEvent>) -> Batch {
         let mut events = self.absorb(core, link_events);
         let frames = take_frames(&mut core.rx).unwrap_or_else(|e| {
             events.push(self.violation(core, &e.to_string()));
@@ -202,7 +96,7 @@ impl Shared {
     }
 
     /// Acts on a batch without the core's lock; returns the syncs in it.
-    fn dispatch(&self, batch: Batch) -> Vec<SyncJob> {
+    pub(super) fn dispatch(&self, batch: Batch) -> Vec<SyncJob> {
         for event in batch.events {
             self.tell(event);
         }
@@ -377,7 +271,7 @@ impl Shared {
         }
     }
 
-    fn run_sync(&self, job: SyncJob) {
+    pub(super) fn run_sync(&self, job: SyncJob) {
         if self.lock().session != job.session {
             return;
         }

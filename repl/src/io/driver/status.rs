@@ -126,6 +126,7 @@ impl Driver {
                 state: member.peer_state(),
                 round_trip_us: core.link.round_trip().map(|d| d.as_micros() as u64),
                 reason: core.link.last_error.clone().filter(|_| !connected),
+                paths: core.link.path_status(Instant::now()),
             },
             counters: Counters {
                 acknowledged: load(&shared.metrics.acknowledged),

@@ -37,8 +37,8 @@ impl Default for Apart {
 
 pub(super) fn member_config(config: &DriverConfig<'_>) -> MemberConfig {
     MemberConfig {
-        local: config.local.0.clone(),
-        peer: config.peer.0.clone(),
+        local: config.local.clone(),
+        peer: config.peer.clone(),
         stall_limit: config.stall_limit,
         lease: config.stall_limit * 2 / 3,
         witness: config.apart.witness.is_some(),
@@ -58,7 +58,7 @@ pub(super) fn start_witness(
     };
     let asker = Asker {
         cluster: &config.cluster,
-        node: &config.local.0,
+        node: &config.local,
         pem: config.pem,
     };
     let events = events.clone();
