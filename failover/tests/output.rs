@@ -28,7 +28,10 @@ fn run(scratch: &Scratch, command: &[String], limit: Duration) -> Outcome {
 fn a_flood_of_output_stays_bounded_and_its_end_is_kept() {
     let scratch = Scratch::new();
     let log = runner(&scratch).output_of("job");
-    let command = scratch.script("flood", "yes tandem & sleep 1; kill $!; wait; echo; echo the end");
+    let command = scratch.script(
+        "flood",
+        "yes tandem & sleep 1; kill $!; wait; echo; echo the end",
+    );
     let (send, outcome) = mpsc::channel();
     runner(&scratch).start(Job {
         name: "job".into(),
