@@ -128,7 +128,7 @@ fn a_script_of_which_only_the_mark_is_known_is_found() {
 #[test]
 fn a_process_that_has_the_number_now_is_left_alone() {
     let scratch = Scratch::new();
-    let pid = orphan(&scratch, "sleep 60");
+    let pid = orphan(&scratch, "exec sleep 60");
     let text = record(&log(&scratch)).unwrap();
     let path = record_path(&log(&scratch)).unwrap();
     let line = text
