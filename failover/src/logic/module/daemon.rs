@@ -40,6 +40,10 @@ impl Machine {
                 };
             }
         }
+        if is == State::Second {
+            // Somebody else serves: nothing fails over to here.
+            self.failing_over = false;
+        }
         let matters = |d: &Daemon| match d {
             Daemon::Gone => None,
             Daemon::Up(v) => Some((v.state, v.peer_connected, v.peer_state)),
