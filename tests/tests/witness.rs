@@ -95,7 +95,9 @@ fn the_link_is_cut(cluster: &Cluster) {
 fn the_serving_node_is_cut_off(cluster: &Cluster) {
     let mut load = Load::start(cluster, "node1").unwrap();
     load.goes_on(200).unwrap();
-    cluster.lab("cut", &["node1"]).unwrap();
+    for other in ["node2", "node3"] {
+        cluster.lab("cut", &["node1", other]).unwrap();
+    }
     become_states(cluster, ["WAIT", "WAIT"], STALL_LIMIT + DECIDE);
     let why = cluster.node("node1").unwrap().reason.unwrap();
     assert!(why.contains("witness-silent"), "{why}");
