@@ -18,8 +18,13 @@ pub(super) fn show(
     answer: manager::Answer,
     json: bool,
 ) -> Result<Exit> {
-    let manager::Answer::Status(mut node) = answer else {
-        bail!("the manager answered another question");
+    let mut node = match answer {
+        manager::Answer::Status(node) => node,
+        manager::Answer::Refused(refusal) => {
+            eprintln!("tandem: {refusal}");
+            return Ok(Exit::Failed);
+        }
+        _ => bail!("the manager answered another question"),
     };
     if let Some(named) = named {
         let named = choose_module(&module_names(dirs)?, Some(named))?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tandem_failover::client::{ClientError, STATUS_LIMIT};
 use tandem_repl::control::{
     Answer, PathStatus, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status,
@@ -13,15 +13,22 @@ use super::{ask, choose_module, managed, node_status};
 use crate::config::{Dirs, module_names};
 use crate::exit::Exit;
 
+/// Between two views of `--watch`.
+const REFRESH: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Asks one module, or all, and prints the answers. The exit code is the worst of them.
-pub(crate) fn run(dirs: &Dirs, named: Option<&str>, json: bool) -> Result<Exit> {
-    if let Some(answer) = managed::ask(
-        dirs,
-        None,
-        tandem_failover::control::Request::Status,
-        STATUS_LIMIT,
-    )? {
+pub(crate) fn run(
+    dirs: &Dirs,
+    named: Option<&str>,
+    node: Option<&str>,
+    json: bool,
+) -> Result<Exit> {
+    let request = tandem_failover::control::Request::Status;
+    if let Some(answer) = managed::ask(dirs, node, request, STATUS_LIMIT)? {
         return node_status::show(dirs, named, answer, json);
+    }
+    if let Some(node) = node {
+        bail!("no failover manager runs on this node, so {node} cannot be asked");
     }
     let known = module_names(dirs)?;
     let modules = match named {
@@ -60,6 +67,19 @@ pub(super) fn readiness(readiness: Readiness) -> &'static str {
         Readiness::NotReady => "not ready",
         Readiness::Transient => "moving",
         Readiness::Ready => "ready",
+    }
+}
+
+/// Shows it anew every second, until interrupted.
+pub(crate) fn watch(dirs: &Dirs, named: Option<&str>, node: Option<&str>) -> Result<Exit> {
+    loop {
+        // Home, and away with what was there: as terminals have it since the VT100.
+        print!("\x1b[H\x1b[J");
+        if let Err(error) = run(dirs, named, node, false) {
+            println!("tandem: {error:#}");
+        }
+        std::io::Write::flush(&mut std::io::stdout())?;
+        std::thread::sleep(REFRESH);
     }
 }
 
