@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tandem_failover::client::{ClientError, STATUS_LIMIT};
 use tandem_repl::control::{
     Answer, PathStatus, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status,
-    VerifyStatus,
+    VerifyStatus, WitnessStatus,
 };
 
 use super::{ask, choose_module, managed, node_status};
@@ -183,6 +183,16 @@ fn replica_lines(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
             marks.files, marks.directories
         )?;
     }
+    if let Some(witness) = &status.witness {
+        writeln!(f, "  witness      {}", witness_text(witness))?;
+    }
+    if let Some(ms) = status.held_ms {
+        let seconds = ms as f64 / 1000.0;
+        writeln!(
+            f,
+            "  held         changes are not answered for {seconds:.1} s"
+        )?;
+    }
     if let Some(resync) = &status.resync {
         writeln!(f, "  resync       {}", resync_text(resync))?;
     }
@@ -190,6 +200,17 @@ fn replica_lines(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         writeln!(f, "  verify       {}", verify_text(verify))?;
     }
     Ok(())
+}
+
+/// How the witness was met last, in one line.
+fn witness_text(witness: &WitnessStatus) -> String {
+    let met = match witness.answered_ago_ms {
+        Some(ms) => format!("answered {} s ago", ms / 1000),
+        None => "has not answered yet".into(),
+    };
+    let error = witness.last_error.as_deref();
+    let error = error.map_or(String::new(), |why| format!("; last attempt: {why}"));
+    format!("{}, {met}{error}", witness.kind)
 }
 
 /// Progress of a resync in one line.
@@ -358,11 +379,15 @@ mod tests {
             verify: None,
             version: 1,
             served: false,
-            held_ms: None,
+            held_ms: Some(1250),
             lost: false,
             stale: false,
             left: false,
-            witness: None,
+            witness: Some(WitnessStatus {
+                kind: "tandem".into(),
+                answered_ago_ms: Some(61_500),
+                last_error: Some("10.0.0.9:7402: connecting: timed out".into()),
+            }),
         };
         let expected = "\
 ledger on a: WAIT, not ready
@@ -375,6 +400,8 @@ ledger on a: WAIT, not ready
                10.0.0.1 to 10.0.0.2: silent
   directories  /var/lib/ledger (mounted)
                /srv/db (mounted)
+  witness      tandem, answered 61 s ago; last attempt: 10.0.0.9:7402: connecting: timed out
+  held         changes are not answered for 1.2 s
   operations   0 acknowledged, 0 applied from the peer, 0 in flight
   bytes        1.5 KiB sent, 0 B received
   daemon       pid 4242, 5.0 MiB resident, 1.2 s of CPU
