@@ -67,7 +67,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         } => {
             let (module, node) = (module.as_deref(), node.as_deref());
             if watch {
-                status::watch(&dirs, module, node)?
+                node_status::watch(&dirs, module, node)?
             } else {
                 status::run(&dirs, module, node, json)?
             }

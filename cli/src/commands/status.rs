@@ -13,9 +13,6 @@ use super::{ask, choose_module, managed, node_status};
 use crate::config::{Dirs, module_names};
 use crate::exit::Exit;
 
-/// Between two views of `--watch`.
-const REFRESH: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// Asks one module, or all, and prints the answers. The exit code is the worst of them.
 pub(crate) fn run(
     dirs: &Dirs,
@@ -67,19 +64,6 @@ pub(super) fn readiness(readiness: Readiness) -> &'static str {
         Readiness::NotReady => "not ready",
         Readiness::Transient => "moving",
         Readiness::Ready => "ready",
-    }
-}
-
-/// Shows it anew every second, until interrupted.
-pub(crate) fn watch(dirs: &Dirs, named: Option<&str>, node: Option<&str>) -> Result<Exit> {
-    loop {
-        // Home, and away with what was there: as terminals have it since the VT100.
-        print!("\x1b[H\x1b[J");
-        if let Err(error) = run(dirs, named, node, false) {
-            println!("tandem: {error:#}");
-        }
-        std::io::Write::flush(&mut std::io::stdout())?;
-        std::thread::sleep(REFRESH);
     }
 }
 
