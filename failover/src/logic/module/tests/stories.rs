@@ -373,3 +373,37 @@ fn maintenance_moves_nothing_but_takes_addresses_that_may_not_be_here() {
     let scripts = names(&world);
     assert!(scripts.iter().all(|s| s == "transition"), "{scripts:?}");
 }
+
+#[test]
+fn a_daemon_that_hangs_costs_the_addresses_before_its_peer_may_serve() {
+    let mut world = prim();
+    world.hangs = true;
+    world.pass(Duration::from_millis(1500));
+    assert!(world.addresses);
+    world.pass(Duration::from_millis(600));
+    assert!(!world.addresses);
+    world.hangs = false;
+    world.settle();
+    assert!(world.addresses);
+    world.hangs = true;
+    for _ in 0..20 {
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.daemon, Daemon::Gone, "it was killed");
+}
+
+#[test]
+fn a_successor_touches_nothing_before_it_has_looked() {
+    let wants = Wants {
+        started: true,
+        ..Wants::default()
+    };
+    let mut world = World::with(config(), wants, Running::PRIM);
+    world.input(Input::Tick);
+    world.now += Duration::from_secs(1);
+    world.input(Input::Tick);
+    assert!(world.addresses && world.scripts.is_empty() && world.steps.is_empty());
+    world.set(State::Prim, Some(State::Second));
+    world.settle();
+    assert_eq!(names(&world), ["transition"]);
+}
