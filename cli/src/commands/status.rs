@@ -339,6 +339,7 @@ mod tests {
             version: 1,
             served: false,
             held_ms: None,
+            serves_until_ms: None,
             lost: false,
             stale: false,
             left: false,

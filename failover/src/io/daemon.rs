@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Answer, Refusal, Request, Status};
+use tandem_repl::io::clock;
 
 /// How long a daemon may take to answer for the first time: it reads its journal before.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -94,7 +95,7 @@ pub fn view(status: &Status) -> View {
         reason: status.reason.clone(),
         has_epoch: status.epoch.is_some(),
         served: status.served,
-        held: status.held_ms.map(Duration::from_millis),
+        until: status.serves_until_ms.map(clock::at_boot_ms),
         peer_connected: status.peer.connected,
         peer_state: status.peer.state,
     }
@@ -114,13 +115,22 @@ impl Watch {
         let ended = Arc::new(AtomicBool::new(false));
         let watch = Self(ended.clone());
         let run = move || {
-            tell(Daemon::Gone, None);
+            // Nothing is told before something is known: what a former manager left running goes
+            // on meanwhile.
+            let mut is_known = false;
             while !ended.load(Ordering::Relaxed) {
                 // A daemon that hangs answers neither; it is then as it was, and its peer and its
                 // own lease see to the rest.
                 match ControlClient::connect(&socket) {
-                    Ok(client) => watch_one(client, &ended, &tell),
-                    Err(ClientError::NotRunning { .. }) => {}
+                    Ok(client) => {
+                        is_known = true;
+                        watch_one(client, &ended, &tell);
+                    }
+                    Err(ClientError::NotRunning { .. }) if is_known => {}
+                    Err(ClientError::NotRunning { .. }) => {
+                        is_known = true;
+                        tell(Daemon::Gone, None);
+                    }
                     Err(e) => tracing::warn!("{e}"),
                 }
                 thread::sleep(PAUSE);

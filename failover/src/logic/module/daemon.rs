@@ -17,6 +17,8 @@ const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-
 
 impl Machine {
     pub(super) fn on_daemon(&mut self, daemon: Daemon) {
+        self.heard = self.now;
+        self.unheard = None;
         let before = std::mem::replace(&mut self.daemon, daemon);
         let (was, is) = (state(&before), state(&self.daemon));
         let served = matches!(was, State::Alone | State::Prim);

@@ -213,6 +213,10 @@ impl World {
 
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
+        if matches!(self.daemon, Daemon::Up(_)) {
+            // It is heard of at least every half a second.
+            self.tell();
+        }
         self.input(Input::Tick);
     }
 
@@ -249,7 +253,7 @@ pub(super) fn view(state: State, peer: Option<State>) -> View {
         reason: None,
         has_epoch: true,
         served: false,
-        held: None,
+        until: None,
         peer_connected: peer.is_some(),
         peer_state: peer,
     }
