@@ -364,6 +364,7 @@ mod tests {
             version: 1,
             served: false,
             held_ms: Some(1250),
+            serves_until_ms: None,
             lost: false,
             stale: false,
             left: false,

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Answer, Refusal, Request, Status};
+use tandem_repl::io::clock;
 
 /// How long a daemon may take to answer for the first time: it reads its journal before.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -95,7 +96,7 @@ pub fn view(status: &Status) -> View {
         reason: status.reason.clone(),
         has_epoch: status.epoch.is_some(),
         served: status.served,
-        held: status.held_ms.map(Duration::from_millis),
+        until: status.serves_until_ms.map(clock::at_boot_ms),
         peer_connected: status.peer.connected,
         peer_state: status.peer.state,
     }

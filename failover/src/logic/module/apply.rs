@@ -13,9 +13,6 @@ impl Machine {
         if let Some(job) = &self.job {
             return job.wish();
         }
-        if self.heard.is_none() {
-            return self.has;
-        }
         let Some(view) = self.view() else {
             return Running::NOTHING;
         };
@@ -30,13 +27,10 @@ impl Machine {
             return Running::NOTHING;
         }
         match view.state {
-            State::Alone | State::Prim => {
-                let may = !self.is_held(view) && self.quarantine.is_none();
-                Running {
-                    addresses: may,
-                    ..Running::PRIM
-                }
-            }
+            State::Alone | State::Prim => Running {
+                addresses: self.may_answer(),
+                ..Running::PRIM
+            },
             State::Second => Running::SECOND,
             State::Wait | State::Stop => Running::NOTHING,
         }
@@ -44,7 +38,7 @@ impl Machine {
 
     /// Goes one step further, if none is under way.
     pub(super) fn tend_application(&mut self) {
-        if self.heard.is_none() && self.job.is_none() && !self.has.doubtful {
+        if self.unheard.is_some() {
             return;
         }
         let wish = self.wished();
@@ -67,7 +61,7 @@ impl Machine {
             Next::Clean(script) => self.script(What::Next(step), script, script.stops()),
             Next::Script(script) => {
                 // What runs goes on while it is not known whether it may; nothing is begun.
-                let held = self.view().is_some_and(|v| self.is_held(v));
+                let held = self.wish.role == Some(Role::Prim) && !self.may_answer();
                 if !script.stops() && (self.now < self.retry || held) {
                     return;
                 }

@@ -19,8 +19,10 @@ const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-
 
 impl Machine {
     pub(super) fn on_daemon(&mut self, daemon: Daemon) {
+        self.heard = self.now;
+        self.unheard = None;
         let before = std::mem::replace(&mut self.daemon, daemon);
-        let first = self.heard.replace(self.now).is_none();
+        let first = !std::mem::replace(&mut self.looked, true);
         if first && self.has.addresses && self.serves() {
             // A predecessor took them.
             self.out.push(Output::HoldAddresses);
@@ -133,7 +135,7 @@ impl Machine {
         if !self.started() || matches!(self.job, Some(Job::Stop { .. })) {
             return;
         }
-        if self.heard.is_none() {
+        if self.unheard.is_some() {
             return;
         }
         let Some(view) = self.view().cloned() else {

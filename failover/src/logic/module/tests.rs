@@ -227,11 +227,11 @@ impl World {
     /// Time passes; a daemon that runs says something as often as real ones do.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
-        if self.hangs {
-            self.input(Input::Tick);
-        } else {
+        if !self.hangs && matches!(self.daemon, Daemon::Up(_)) {
+            // It is heard of at least every half a second.
             self.tell();
         }
+        self.input(Input::Tick);
     }
 
     /// Everything goes well from now on, until nothing moves.
@@ -267,7 +267,7 @@ pub(super) fn view(state: State, peer: Option<State>) -> View {
         reason: None,
         has_epoch: true,
         served: false,
-        held: None,
+        until: None,
         peer_connected: peer.is_some(),
         peer_state: peer,
     }
