@@ -101,7 +101,7 @@ pub fn view(status: &Status) -> View {
 }
 
 /// Watches the daemon in a thread of its own until dropped. `tell` is called at every change, at
-/// least every half a second while it answers, and once when it is gone.
+/// least every half a second while it answers, and once when it is gone, or not there at first.
 pub struct Watch(Arc<AtomicBool>);
 
 impl Watch {
@@ -114,12 +114,16 @@ impl Watch {
         let ended = Arc::new(AtomicBool::new(false));
         let watch = Self(ended.clone());
         let run = move || {
-            tell(Daemon::Gone, None);
+            let mut gone = false;
             while !ended.load(Ordering::Relaxed) {
                 // A daemon that hangs answers neither; it is then as it was, and its peer and its
                 // own lease see to the rest.
                 match ControlClient::connect(&socket) {
-                    Ok(client) => watch_one(client, &ended, &tell),
+                    Ok(client) => gone = watch_one(client, &ended, &tell),
+                    Err(ClientError::NotRunning { .. }) if !gone => {
+                        tell(Daemon::Gone, None);
+                        gone = true;
+                    }
                     Err(ClientError::NotRunning { .. }) => {}
                     Err(e) => tracing::warn!("{e}"),
                 }
@@ -137,12 +141,13 @@ impl Drop for Watch {
     }
 }
 
-/// Until the connection ends, which the end of the daemon does at once.
+/// Until the connection ends, which the end of the daemon does at once. Whether it was told that
+/// the daemon is gone.
 fn watch_one(
     mut client: ControlClient,
     ended: &AtomicBool,
     tell: &impl Fn(Daemon, Option<Status>),
-) {
+) -> bool {
     let mut after = 0;
     while !ended.load(Ordering::Relaxed) {
         let limit_ms = WATCH.as_millis() as u64;
@@ -154,12 +159,13 @@ fn watch_one(
             Ok(_) => break,
             Err(ClientError::TimedOut { .. }) => {
                 tracing::warn!("the file system daemon does not answer");
-                return;
+                return false;
             }
             Err(_) => break,
         }
     }
     tell(Daemon::Gone, None);
+    true
 }
 
 /// Puts a question to the daemon.

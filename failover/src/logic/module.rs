@@ -57,6 +57,9 @@ pub struct Machine {
     told: State,
     action: &'static str,
     daemon: Daemon,
+    /// A predecessor left something running and the daemon was not heard of yet: nothing is moved
+    /// until it is, or until then.
+    unheard: Option<Instant>,
     /// The start of the daemon under way.
     starting: Option<u64>,
     daemon_again: Instant,
@@ -114,7 +117,6 @@ impl Machine {
     /// A machine with what operators want, and what a predecessor left running on this boot.
     pub fn new(config: Module, wants: Wants, found: Running, now: Instant) -> Self {
         let mut machine = Self {
-            config,
             wants,
             has: found,
             clean: Vec::new(),
@@ -124,6 +126,7 @@ impl Machine {
             told: State::Stop,
             action: "start",
             daemon: Daemon::Gone,
+            unheard: (found != Running::NOTHING).then_some(now + config.stall_limit / 3),
             starting: None,
             daemon_again: now,
             deaths: 0,
@@ -147,6 +150,7 @@ impl Machine {
             next: 1,
             now,
             out: Vec::new(),
+            config,
         };
         if found.doubtful || (machine.wants.started && found == Running::NOTHING) {
             machine.doubt(true);
@@ -172,8 +176,13 @@ impl Machine {
             Input::AddressLost(address) => self.on_address_lost(&address),
             Input::Slept(time) => self.on_sleep(time),
         }
-        self.guard();
-        self.tend();
+        if self.unheard.is_some_and(|end| now >= end) {
+            self.unheard = None;
+        }
+        if self.unheard.is_none() {
+            self.guard();
+            self.tend();
+        }
         if self.has != before {
             self.out.push(Output::Remember(self.has));
         }
