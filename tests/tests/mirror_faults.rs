@@ -230,7 +230,10 @@ fn m28_a_stop_script_that_hangs_is_called_by_force_and_then_killed() {
     let begin = now();
     let started = Instant::now();
     service.tandem("node1", &["stop"]).unwrap();
-    println!("M28: a stop with scripts that hang took {:?}", started.elapsed());
+    println!(
+        "M28: a stop with scripts that hang took {:?}",
+        started.elapsed()
+    );
     let module = service.module("node1").unwrap();
     assert_eq!(module.state, State::Stop);
     service.client().unwrap().answered_by("node2").unwrap();

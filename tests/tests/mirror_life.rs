@@ -10,6 +10,7 @@ use std::time::Duration;
 use tandem_repl::control::{Readiness, State};
 use tandem_tests::managed::program::now;
 use tandem_tests::managed::scripts::{self, names};
+use tandem_tests::managed::watch::Look;
 use tandem_tests::managed::{Options, Service};
 
 /// How long the managers may take for what needs no deadline of the product.
@@ -127,18 +128,19 @@ fn m03_m04_a_stop_moves_the_service_at_once_and_a_start_disturbs_nobody() {
     let begin = now();
     let process = service.application("node2").unwrap();
     service.tandem("node1", &["start"]).unwrap();
-    service
-        .until("node1", "a resync with its progress", SOON, |m| {
-            let resync = m.daemon.as_ref().and_then(|d| d.resync.as_ref());
-            let moves = resync.is_some_and(|r| r.total_bytes > 0);
-            m.state == State::Second && m.readiness == Readiness::Transient && moves
-        })
-        .unwrap();
     service.in_sync("node2", "node1").unwrap();
+    let looks = service.watch.looks(1, begin);
+    let moves = |l: &&Look| l.shown == Some((State::Second, Readiness::Transient)) && l.resyncs;
+    assert!(
+        looks.iter().any(|l| moves(&l)),
+        "no resync with its progress was shown"
+    );
     let shown = service.watch.shown(2, begin);
     let states: Vec<_> = shown.iter().map(|(state, _)| *state).collect();
     assert!(
-        states.iter().all(|s| matches!(s, State::Alone | State::Prim)),
+        states
+            .iter()
+            .all(|s| matches!(s, State::Alone | State::Prim)),
         "{shown:?}"
     );
     let heard = service.heard().unwrap();

@@ -43,9 +43,7 @@ fn m06_the_addresses_are_where_the_service_is_and_clients_follow() {
     let Some(mut service) = service("M06", &options) else {
         return;
     };
-    let add = [
-        "ip", "-6", "addr", "add", OUTSIDE6, "dev", "eth0", "nodad",
-    ];
+    let add = ["ip", "-6", "addr", "add", OUTSIDE6, "dev", "eth0", "nodad"];
     service.cluster.exec("node3", &add).unwrap();
     service.ask_at(&[ADDRESS6]).unwrap();
     assert_eq!(service.neighbour(), Some(card(1)));

@@ -32,6 +32,8 @@ pub struct Look {
     pub shown: Option<(State, Readiness)>,
     /// What its daemon says.
     pub daemon: Option<State>,
+    /// It is being brought up, and says how far it is.
+    pub resyncs: bool,
     pub address: bool,
     pub listens: bool,
 }
@@ -170,6 +172,10 @@ impl Eye {
         let begin = now();
         let shown = self.ask_manager();
         let daemon = self.ask_daemon();
+        let resyncs = daemon.as_ref().is_some_and(|d| {
+            let resync = d.resync.as_ref();
+            resync.is_some_and(|r| r.total_bytes > 0)
+        });
         let init = init(&self.dir, self.index);
         let read = |what: &str| {
             let path = init.map(|pid| format!("/proc/{pid}/net/{what}"));
@@ -178,7 +184,8 @@ impl Eye {
         };
         Look {
             shown,
-            daemon,
+            daemon: daemon.map(|d| d.state),
+            resyncs,
             address: has_address(&read("fib_trie"), self.address),
             listens: listens(&read("tcp"), self.address),
             begin,
@@ -205,14 +212,14 @@ impl Eye {
         Some((module.state, module.readiness))
     }
 
-    fn ask_daemon(&mut self) -> Option<State> {
+    fn ask_daemon(&mut self) -> Option<Box<daemon::Status>> {
         let path = self.run_dir().join("data.sock");
         if self.daemon.is_none() {
             self.daemon = ControlClient::connect(path).ok();
         }
         let client = self.daemon.as_mut()?;
         match client.request_within(&daemon::Request::Status, ASK_LIMIT) {
-            Ok(daemon::Answer::Status(status)) => Some(status.state),
+            Ok(daemon::Answer::Status(status)) => Some(status),
             _ => {
                 self.daemon = None;
                 None
