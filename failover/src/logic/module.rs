@@ -57,9 +57,8 @@ pub struct Machine {
     told: State,
     action: &'static str,
     daemon: Daemon,
-    /// A predecessor left something running and the daemon was not heard of yet: nothing is moved
-    /// until it is, or until then.
-    unheard: Option<Instant>,
+    /// When the daemon was heard of last, if ever; `None`: not looked for yet.
+    heard: Option<Instant>,
     /// The start of the daemon under way.
     starting: Option<u64>,
     daemon_again: Instant,
@@ -117,6 +116,7 @@ impl Machine {
     /// A machine with what operators want, and what a predecessor left running on this boot.
     pub fn new(config: Module, wants: Wants, found: Running, now: Instant) -> Self {
         let mut machine = Self {
+            config,
             wants,
             has: found,
             clean: Vec::new(),
@@ -126,7 +126,7 @@ impl Machine {
             told: State::Stop,
             action: "start",
             daemon: Daemon::Gone,
-            unheard: (found != Running::NOTHING).then_some(now + config.stall_limit / 3),
+            heard: None,
             starting: None,
             daemon_again: now,
             deaths: 0,
@@ -150,7 +150,6 @@ impl Machine {
             next: 1,
             now,
             out: Vec::new(),
-            config,
         };
         if found.doubtful || (machine.wants.started && found == Running::NOTHING) {
             machine.doubt(true);
@@ -176,13 +175,8 @@ impl Machine {
             Input::AddressLost(address) => self.on_address_lost(&address),
             Input::Slept(time) => self.on_sleep(time),
         }
-        if self.unheard.is_some_and(|end| now >= end) {
-            self.unheard = None;
-        }
-        if self.unheard.is_none() {
-            self.guard();
-            self.tend();
-        }
+        self.guard();
+        self.tend();
         if self.has != before {
             self.out.push(Output::Remember(self.has));
         }
@@ -221,6 +215,10 @@ impl Machine {
 
     /// Who may not answer for the module has no addresses, whatever else goes on.
     fn guard(&mut self) {
+        if self.heard.is_none() {
+            // A manager that has just taken another's place looks first.
+            return;
+        }
         let held = self.view().is_some_and(|v| self.is_held(v));
         if self.has.addresses && (!self.serves() || held || self.quarantine.is_some()) {
             self.out.push(Output::DropAddresses);
@@ -234,9 +232,17 @@ impl Machine {
         }
     }
 
-    /// Nothing allows this node's changes now, and the peer is not there to.
+    /// Nothing allows this node's changes now, and the peer is not there to; or the daemon has said
+    /// nothing for as long as a lease lasts, so that its peer may think the same of it.
     fn is_held(&self, view: &View) -> bool {
-        !view.peer_connected && view.held.is_some_and(|time| time >= HELD_LIMIT)
+        let held = !view.peer_connected && view.held.is_some_and(|time| time >= HELD_LIMIT);
+        held || self.silent() >= self.config.stall_limit * 2 / 3
+    }
+
+    /// For how long the daemon, which ran when it was heard of last, has said nothing.
+    fn silent(&self) -> Duration {
+        let heard = self.heard.unwrap_or(self.now);
+        self.now.saturating_duration_since(heard)
     }
 
     /// Lets every lane go on.

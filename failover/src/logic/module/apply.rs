@@ -13,6 +13,9 @@ impl Machine {
         if let Some(job) = &self.job {
             return job.wish();
         }
+        if self.heard.is_none() {
+            return self.has;
+        }
         let Some(view) = self.view() else {
             return Running::NOTHING;
         };
@@ -41,6 +44,9 @@ impl Machine {
 
     /// Goes one step further, if none is under way.
     pub(super) fn tend_application(&mut self) {
+        if self.heard.is_none() && self.job.is_none() && !self.has.doubtful {
+            return;
+        }
         let wish = self.wished();
         if wish != self.wish {
             self.wish = wish;
@@ -67,7 +73,9 @@ impl Machine {
                 }
             }
             Next::Script(script) => {
-                if !script.stops() && self.now < self.retry {
+                // What runs goes on while it is not known whether it may; nothing is begun.
+                let held = self.view().is_some_and(|v| self.is_held(v));
+                if !script.stops() && (self.now < self.retry || held) {
                     return;
                 }
                 self.script(What::Next(step), script, false);

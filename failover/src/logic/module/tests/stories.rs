@@ -326,27 +326,6 @@ fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
 }
 
 #[test]
-fn a_successor_moves_nothing_before_it_has_heard_of_the_daemon() {
-    let wants = Wants {
-        started: true,
-        ..Wants::default()
-    };
-    let mut world = World::with(config(), wants.clone(), Running::PRIM);
-    world.pass(Duration::from_millis(100));
-    world.command(1, Command::Failover(true));
-    assert!(world.addresses && world.scripts.is_empty());
-    // But it does not wait for ever, and not at all for one that is not there.
-    world.pass(Duration::from_secs(1));
-    assert!(!world.addresses);
-    let mut world = World::with(config(), wants.clone(), Running::PRIM);
-    world.tell();
-    assert!(!world.addresses);
-    let mut world = World::with(config(), wants, Running::PRIM);
-    world.set(State::Wait, None);
-    assert!(!world.addresses);
-}
-
-#[test]
 fn a_follower_that_serves_says_whether_it_was_given_or_lost() {
     for (state, peer, action) in [
         (State::Prim, Some(State::Second), "swap"),
@@ -410,4 +389,38 @@ fn maintenance_moves_nothing_but_takes_addresses_that_may_not_be_here() {
     assert!(!world.addresses);
     let scripts = names(&world);
     assert!(scripts.iter().all(|s| s == "transition"), "{scripts:?}");
+}
+
+#[test]
+fn a_daemon_that_hangs_costs_the_addresses_before_its_peer_may_serve() {
+    let mut world = prim();
+    world.hangs = true;
+    world.pass(Duration::from_millis(1500));
+    assert!(world.addresses);
+    world.pass(Duration::from_millis(600));
+    assert!(!world.addresses);
+    world.hangs = false;
+    world.settle();
+    assert!(world.addresses);
+    world.hangs = true;
+    for _ in 0..20 {
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.daemon, Daemon::Gone, "it was killed");
+}
+
+#[test]
+fn a_successor_touches_nothing_before_it_has_looked() {
+    let wants = Wants {
+        started: true,
+        ..Wants::default()
+    };
+    let mut world = World::with(config(), wants, Running::PRIM);
+    world.input(Input::Tick);
+    world.now += Duration::from_secs(1);
+    world.input(Input::Tick);
+    assert!(world.addresses && world.scripts.is_empty() && world.steps.is_empty());
+    world.set(State::Prim, Some(State::Second));
+    world.settle();
+    assert_eq!(names(&world), [""; 0], "scripts know that state");
 }
