@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 use tandem_failover::client::ControlClient;
-use tandem_failover::control::{Answer, Envelope, ModuleStatus, NodeStatus, Request, socket};
+use tandem_failover::control::{
+    Answer, Envelope, ModuleStatus, NodeStatus, Order, Request, socket,
+};
 use tandem_repl::control::{Readiness, State};
 use watch::Watch;
 
@@ -146,6 +148,21 @@ impl Service {
         let envelope = Envelope::new(None, Request::Status);
         match client.ask_manager(&envelope, ASK_LIMIT)? {
             Answer::Status(status) => Ok(*status),
+            other => bail!("{node}: {other:?}"),
+        }
+    }
+
+    /// Orders something of the manager of a node; what the module is then.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn order(&self, node: &str, module: &str, order: Order) -> Result<ModuleStatus> {
+        let path = socket(&self.cluster.node_dir(node).join("run"));
+        let mut client = ControlClient::connect(path)?;
+        let module = module.to_string();
+        let request = Request::Order { module, order };
+        match client.ask_manager(&Envelope::new(None, request), SOON)? {
+            Answer::Done(status) => Ok(*status),
             other => bail!("{node}: {other:?}"),
         }
     }
