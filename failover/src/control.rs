@@ -101,6 +101,9 @@ pub struct PeerStatus {
     pub node: String,
     /// Heard of lately over at least one path.
     pub alive: bool,
+    /// Why it is not heard of.
+    #[serde(default)]
+    pub reason: Option<Refusal>,
     pub paths: Vec<PathStatus>,
     /// What it said of its modules last.
     pub modules: BTreeMap<String, Brief>,

@@ -58,6 +58,10 @@ pub(super) fn show(
     for peer in &node.peers {
         let alive = if peer.alive { "answers" } else { "is silent" };
         println!("manager of {} {alive}", peer.node);
+        if let Some(reason) = &peer.reason {
+            println!("  reason       {} ({})", reason.reason, reason.code);
+            println!("  remedy       {}", reason.remedy);
+        }
         for path in &peer.paths {
             let state = if path.alive { "alive" } else { "silent" };
             println!("  path {} - {}: {state}", path.local, path.remote);

@@ -58,7 +58,14 @@ impl Machine {
                 self.middle = true;
                 self.tell_transition();
             }
-            Next::Clean(script) => self.script(What::Next(step), script, script.stops()),
+            Next::Clean(script) => {
+                if script == Script::Prestart {
+                    self.tell_transition();
+                }
+                if self.doing.is_none() {
+                    self.script(What::Next(step), script, script.stops());
+                }
+            }
             Next::Script(script) => {
                 // What runs goes on while it is not known whether it may; nothing is begun.
                 let held = self.wish.role == Some(Role::Prim) && !self.may_answer();

@@ -2,7 +2,7 @@
 //! follow a serving peer, or else to serve. It decides.
 
 use super::super::api::{Ask, Daemon, Output, Phase, Step, View};
-use super::super::level::Running;
+use super::super::level::{Role, Running};
 use super::jobs::{Job, NEW_STATE, StopStep};
 use super::{AGAIN, Machine};
 use std::time::Duration;
@@ -28,6 +28,9 @@ impl Machine {
             self.out.push(Output::HoldAddresses);
         }
         let (was, is) = (state(&before), state(&self.daemon));
+        if first {
+            self.adopt(is);
+        }
         let served = matches!(was, State::Alone | State::Prim);
         let follows = was == State::Second;
         let expected = matches!(self.job, Some(Job::Swap { .. } | Job::Stop { .. }));
@@ -41,6 +44,13 @@ impl Machine {
             self.mark(Phase::Promoted);
             self.deaths = 0;
             if let Some(Job::Stop { .. }) = self.job {
+            } else if follows {
+                let swaps = self.view().is_some_and(|v| v.peer_connected);
+                self.action = if swaps && is == State::Prim {
+                    "swap"
+                } else {
+                    "failover"
+                };
             } else if self.action != "swap" {
                 self.action = if self.failing_over {
                     "failover"
@@ -69,6 +79,17 @@ impl Machine {
             self.swap_over(token, Ok(()));
             self.action = "swap";
         }
+    }
+
+    /// The first word of a daemon above which a predecessor of this manager left something: scripts
+    /// were told the state that fits what runs.
+    fn adopt(&mut self, is: State) {
+        self.told = match self.has.role {
+            Some(Role::Prim) if is == State::Alone => is,
+            Some(Role::Prim) => State::Prim,
+            Some(Role::Second) => State::Second,
+            None => return,
+        };
     }
 
     fn daemon_gone(&mut self, served: bool) {

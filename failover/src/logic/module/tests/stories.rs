@@ -43,6 +43,7 @@ fn a_start_cleans_up_asks_to_serve_and_starts_in_order() {
     assert!(world.saved.started);
     world.settle();
     let scripts = names(&world);
+    assert_eq!(scripts[..2], ["transition", "prestart"]);
     let scripts: Vec<_> = scripts.iter().filter(|s| *s != "transition").collect();
     assert_eq!(
         scripts,
@@ -349,7 +350,8 @@ fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
     let mut world = World::with(config(), wants.clone(), Running::PRIM);
     world.set(State::Prim, Some(State::Second));
     world.settle();
-    assert_eq!(names(&world), ["transition"], "nothing was touched");
+    assert_eq!(names(&world), [""; 0], "nothing was touched");
+    assert!(world.addresses);
     assert_eq!(world.machine.shown().readiness, Readiness::Ready);
     let half = Running {
         doubtful: true,
@@ -362,6 +364,21 @@ fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
     let forced = names(&world);
     for script in ["stop_second!", "stop_prim!", "stop_both!"] {
         assert!(forced.iter().any(|s| s == script), "{forced:?}");
+    }
+}
+
+#[test]
+fn a_follower_that_serves_says_whether_it_was_given_or_lost() {
+    for (state, peer, action) in [
+        (State::Prim, Some(State::Second), "swap"),
+        (State::Alone, None, "failover"),
+        (State::Alone, Some(State::Stop), "failover"),
+    ] {
+        let mut world = started();
+        world.set(State::Second, Some(State::Prim));
+        world.settle();
+        world.set(state, peer);
+        assert_eq!(world.machine.shown().action, Some(action));
     }
 }
 
@@ -449,5 +466,5 @@ fn a_successor_touches_nothing_before_it_has_looked() {
     assert!(world.addresses && world.scripts.is_empty() && world.steps.is_empty());
     world.set(State::Prim, Some(State::Second));
     world.settle();
-    assert_eq!(names(&world), ["transition"]);
+    assert_eq!(names(&world), [""; 0], "scripts know that state");
 }
