@@ -295,6 +295,12 @@ pub(crate) enum DivergenceCommand {
 pub(crate) enum ConfigCommand {
     /// Check all files and print every problem
     Check,
+    /// Compare cluster.ron and the modules' files with another node's, by way of the failover
+    /// managers. Exit code 1: they differ
+    Diff {
+        /// The other node; may be left out when there is one
+        node: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -438,10 +438,14 @@ fn from_two_bare_servers_to_a_running_module_in_under_five_minutes() {
     println!("two bare servers to a running module: {took:?}, of which {joined:?} to the join");
     assert!(took < PROMISED, "{took:?}");
 
-    for node in ["node2", "node1"] {
-        let _ = inside(&lab, node, &["stop", "shop"]).output().unwrap();
-    }
-    drop(managers);
+    // As its unit is stopped: the module leaves in order, and the other node serves.
+    let [first, second] = managers;
+    drop(first);
+    wait_for("node2 to serve", || is_ready(&lab, "node2", "ALONE"));
+    assert_eq!(lab.shell("node2", "cat /mnt/disk/app/more"), "new");
+    let mounts = lab.shell("node1", "cat /proc/self/mounts");
+    assert!(!mounts.contains("/mnt/disk/app"), "{mounts}");
+    drop(second);
     for node in ["node1", "node2"] {
         fs::remove_file(lab.path(&format!("{node}-manager.log"))).unwrap();
     }
