@@ -194,6 +194,12 @@ pub(crate) enum Command {
     Status {
         /// Name of the module; all when left out
         module: Option<String>,
+        /// The node that is asked; this one when left out. Needs the failover manager
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// Show it anew every second, until interrupted
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
         /// Print the daemon's answer as JSON, one line for each module
         #[arg(long)]
         json: bool,
@@ -224,6 +230,9 @@ pub(crate) struct ActionArgs {
     /// The node that is told; this one when left out. Needs the failover manager
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// All nodes of the module are told. Needs the failover manager
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) all: bool,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -179,7 +179,9 @@ impl Manager {
         let mut next_tick = last + TICK;
         self.notifier.ready();
         loop {
-            let wait = next_tick.saturating_duration_since(clock::now());
+            let dues = self.modules.iter().filter_map(|m| m.machine.due());
+            let due = dues.fold(next_tick, Instant::min);
+            let wait = due.saturating_duration_since(clock::now());
             let event = events.recv_timeout(wait);
             let now = clock::now();
             let away = now.saturating_duration_since(last);
@@ -192,6 +194,9 @@ impl Manager {
                 Ok(event) => self.on_event(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if now >= due && now < next_tick {
+                self.all(|_| Input::Tick);
             }
             if now >= next_tick {
                 self.all(|_| Input::Tick);

@@ -51,7 +51,7 @@ pub(crate) struct JoinArgs {
     /// is not 7401
     #[arg(required_unless_present = "serve")]
     pub(crate) address: Option<Target>,
-    /// The token which that node shows
+    /// The token which that node shows; - reads it from standard input
     #[arg(required_unless_present = "serve", conflicts_with = "serve")]
     pub(crate) token: Option<String>,
     /// Name of this node, as in that node's cluster.ron

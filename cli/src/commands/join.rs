@@ -8,6 +8,7 @@ pub(crate) mod server;
 mod token;
 pub(crate) mod wire;
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -30,6 +31,11 @@ pub(crate) fn run(dirs: &Dirs, args: &JoinArgs) -> Result<Exit> {
     }
     let (Some(target), Some(token), Some(node)) = (args.address, &args.token, &args.this) else {
         return Err(UsageError("an address, a token and --as are needed".into()).into());
+    };
+    let token = match token.as_str() {
+        // Where others must not see it among the processes.
+        "-" => std::io::read_to_string(std::io::stdin().take(200)).context("reading the token")?,
+        token => token.into(),
     };
     let token: Token = token.parse().map_err(UsageError)?;
     if let Some(fault) = name_fault(node) {
@@ -62,7 +68,7 @@ pub(crate) fn run(dirs: &Dirs, args: &JoinArgs) -> Result<Exit> {
         dirs.config.display()
     );
     notes(&config);
-    next(&config);
+    println!("next, here as there:\n\n    tandem doctor\n    systemctl enable --now tandem");
     Ok(Exit::Done)
 }
 
@@ -131,7 +137,7 @@ pub(crate) fn next(config: &Config) {
         let name = &module.name;
         let other = module.nodes.iter().find(|node| **node != config.node);
         let other = other.map_or("OTHER", String::as_str);
-        println!("\nthen on the node whose data is to be kept (the other one here is {other}):\n");
+        println!("\nthen here, if the data of this node is to be kept:\n");
         println!("    tandem start {name} --node {other}\n    tandem prim {name}");
     }
 }

@@ -65,7 +65,19 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Second { action, full } => orders::run(&dirs, &action, Order::Second { full })?,
         Command::Stop { action } => orders::run(&dirs, &action, Order::Stop)?,
         Command::Witness(args) => witness::run(&dirs, &args)?,
-        Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
+        Command::Status {
+            module,
+            node,
+            watch,
+            json,
+        } => {
+            let (module, node) = (module.as_deref(), node.as_deref());
+            if watch {
+                node_status::watch(&dirs, module, node)?
+            } else {
+                status::run(&dirs, module, node, json)?
+            }
+        }
         Command::Swap { action } => orders::run(&dirs, &action, Order::Swap)?,
         Command::Resync {
             action,

@@ -15,7 +15,7 @@
 mod args;
 pub(crate) mod cluster;
 mod commands;
-mod control;
+pub(crate) mod control;
 mod disk;
 mod enter;
 mod init;

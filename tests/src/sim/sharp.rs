@@ -59,7 +59,7 @@ pub fn switches() -> Vec<Switch> {
         cas_by_ancestry left_before_leave epoch_at_swap target_stale_first growth_order
         growth_second_flush marks_after_growth ended_whole void_intents lease lease_send_time
         intent_first checkpoint_waits checkpoint_both_flush told_stale_checks told_stale_durable
-        step_back growth_holds_answers shrink_first loser_listed
+        step_back lease_grace growth_holds_answers shrink_first loser_listed
         failed_flush_counts swap_drains swap_waits_for_lease leaving_ignores_swap
         leaving_ignores_leave stop_flushes empty_grants_nothing);
     group!(found, "dirty", DirtyRules, dirty, two_generations births);

@@ -198,50 +198,5 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(ATTRIBUTE + value.len()).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    fn message(hook: u32, policy: u32) -> Vec<u8> {
-        let hook = attribute(HOOK_NUMBER, &hook.to_be_bytes());
-        let mut bytes = vec![1, 0, 0, 0];
-        bytes.extend(attribute(CHAIN_TABLE, b"filter\0"));
-        bytes.extend(attribute(CHAIN_NAME, b"input\0"));
-        bytes.extend(attribute(CHAIN_HOOK | 0x8000, &hook));
-        bytes.extend(attribute(CHAIN_POLICY, &policy.to_be_bytes()));
-        bytes
-    }
-
-    #[test]
-    fn a_chain_of_what_comes_in_is_read() {
-        let expected = |drops| Chain {
-            name: "filter input".into(),
-            drops,
-        };
-        assert_eq!(chain(&message(LOCAL_IN, DROP)), Some(expected(true)));
-        assert_eq!(chain(&message(LOCAL_IN, 1)), Some(expected(false)));
-        assert_eq!(chain(&message(3, DROP)), None);
-    }
-
-    #[test]
-    fn no_answer_is_too_strange() {
-        let whole = message(LOCAL_IN, DROP);
-        for end in 0..whole.len() {
-            let _ = chain(&whole[..end]);
-            let mut answer = 9999_u32.to_ne_bytes().to_vec();
-            answer.extend(&whole[..end]);
-            let _ = read_answer(&answer, &mut Vec::new());
-        }
-        for byte in 0..=255 {
-            let _ = read_answer(&[byte; 64], &mut Vec::new());
-        }
-    }
-}
+#[path = "firewall_tests.rs"]
+mod tests;

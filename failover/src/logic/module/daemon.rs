@@ -12,12 +12,21 @@ use tandem_repl::control::{Refusal, State};
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two calls of the fence command.
 const FENCE_PAUSE: Duration = Duration::from_secs(10);
+/// Stall limits after which a daemon that says nothing is killed.
+const HANGS: u32 = 5;
 /// What a fence proves: refusals that rest on not knowing whether the peer serves.
 const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-empty"];
 
 impl Machine {
     pub(super) fn on_daemon(&mut self, daemon: Daemon) {
+        self.heard = self.now;
+        self.unheard = None;
         let before = std::mem::replace(&mut self.daemon, daemon);
+        let first = !std::mem::replace(&mut self.looked, true);
+        if first && self.has.addresses && self.serves() {
+            // A predecessor took them.
+            self.out.push(Output::HoldAddresses);
+        }
         let (was, is) = (state(&before), state(&self.daemon));
         let served = matches!(was, State::Alone | State::Prim);
         let follows = was == State::Second;
@@ -126,9 +135,17 @@ impl Machine {
         if !self.started() || matches!(self.job, Some(Job::Stop { .. })) {
             return;
         }
+        if self.unheard.is_some() {
+            return;
+        }
         let Some(view) = self.view().cloned() else {
             return self.start_daemon();
         };
+        if self.silent() >= self.config.stall_limit * HANGS && self.now >= self.daemon_again {
+            self.log("the file system daemon hangs, it is killed");
+            self.daemon_again = self.now + AGAIN * 5;
+            self.out.push(Output::KillDaemon);
+        }
         if let Some((token, ask)) = self.order {
             if self.asking.is_none() {
                 self.asking = Some(ask);

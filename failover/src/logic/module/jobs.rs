@@ -199,7 +199,8 @@ impl Machine {
         if !possible {
             return self.swap_over(token, Err(no_follower(&self.config.peer)));
         }
-        if self.doing.is_none() && self.wish == Running::BOTH && self.has == self.wish {
+        let idle = self.doing.is_none() && self.wish == Running::BOTH && self.has == self.wish;
+        if idle || !self.rules.asks_when_idle {
             let end = Some(self.now + STOP_LIMIT);
             self.job = Some(Job::Swap { asked: end, token });
             self.out.push(Output::Ask(Ask::Swap));
