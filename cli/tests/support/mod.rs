@@ -5,6 +5,8 @@
 
 pub(crate) mod third;
 
+pub(crate) mod setup;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
