@@ -131,11 +131,7 @@ impl Machine {
     }
 
     fn begin(&mut self, what: What, step: Step, force: bool) {
-        let ups = matches!(
-            what,
-            What::Next(Next::Script(s)) if !s.stops()
-        );
-        if ups {
+        if matches!(what, What::Next(Next::Script(_))) && self.rules.cleans_doubt {
             // Should this manager die now, its successor does not know how far this came.
             let half = Running {
                 doubtful: true,
