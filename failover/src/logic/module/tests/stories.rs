@@ -368,6 +368,36 @@ fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
 }
 
 #[test]
+fn a_daemon_that_has_just_begun_is_given_time_to_meet_a_peer_that_serves() {
+    let mut world = prim();
+    world.set(State::Second, Some(State::Prim));
+    world.settle();
+    // It dies and begins again; the peer still holds the former session.
+    world.daemon = Daemon::Gone;
+    world.tell();
+    while !matches!(world.daemon, Daemon::Up(_)) {
+        world.finish(Ok(()));
+        world.pass(Duration::from_millis(100));
+    }
+    world.asked.clear();
+    for _ in 0..50 {
+        world.pass(Duration::from_millis(100));
+        world.finish(Ok(()));
+        assert!(world.asked.is_empty(), "{:?}", world.asked);
+    }
+    let why = world.machine.shown().why;
+    assert!(why.iter().any(|r| r.code == "meeting"), "{why:?}");
+    world.set(State::Wait, Some(State::Alone));
+    assert_eq!(world.asked, [Ask::Second]);
+    // Nobody is there: then it asks to serve.
+    world.daemon = Daemon::Gone;
+    world.asked.clear();
+    world.tell();
+    world.settle();
+    assert_eq!(world.machine.shown().state, State::Alone);
+}
+
+#[test]
 fn a_follower_that_serves_says_whether_it_was_given_or_lost() {
     for (state, peer, action) in [
         (State::Prim, Some(State::Second), "swap"),
