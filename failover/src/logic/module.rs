@@ -64,6 +64,8 @@ pub struct Machine {
     looked: bool,
     /// A predecessor left something running, and the daemon is not heard of yet; not longer.
     unheard: Option<Instant>,
+    /// When the daemon that runs was first heard of, and whether it has met its peer since.
+    met: (Instant, bool),
     /// The start of the daemon under way.
     starting: Option<u64>,
     daemon_again: Instant,
@@ -147,6 +149,7 @@ impl Machine {
             heard: now,
             looked: false,
             unheard: (!knows).then(|| now + UNHEARD),
+            met: (now, false),
             starting: None,
             daemon_again: now,
             deaths: 0,

@@ -14,6 +14,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const FENCE_PAUSE: Duration = Duration::from_secs(10);
 /// Stall limits after which a daemon that says nothing is killed.
 const HANGS: u32 = 5;
+/// Stall limits for which a daemon that has just begun is given time to meet its peer.
+const MEETING: u32 = 2;
 /// What a fence proves: refusals that rest on not knowing whether the peer serves.
 const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-empty"];
 
@@ -27,6 +29,10 @@ impl Machine {
             // A predecessor took them.
             self.out.push(Output::HoldAddresses);
         }
+        if before == Daemon::Gone {
+            self.met = (self.now, false);
+        }
+        self.met.1 |= self.view().is_some_and(|v| v.peer_connected);
         let (was, is) = (state(&before), state(&self.daemon));
         if first {
             self.adopt(is);
@@ -197,7 +203,7 @@ impl Machine {
         }
         let ask = if view.peer_serves() {
             Ask::Second
-        } else if !view.has_epoch || self.keeps_back(view) {
+        } else if !view.has_epoch || self.keeps_back(view) || self.is_meeting() {
             return;
         } else {
             Ask::Prim { force: false }
@@ -208,6 +214,14 @@ impl Machine {
             self.mark(Phase::Decided);
         }
         self.out.push(Output::Ask(ask));
+    }
+
+    /// The daemon has just begun, and its peer may be there and serve: it may still hold a former
+    /// session, whose end it sees no earlier than after the stall limit.
+    pub(super) fn is_meeting(&self) -> bool {
+        let (since, met) = self.met;
+        let waited = self.now.saturating_duration_since(since);
+        !met && waited < self.config.stall_limit * MEETING
     }
 
     /// Failover is off, and this node is not the one that served.

@@ -2,6 +2,7 @@
 //! may fail, and what must hold whatever happens.
 
 mod chaos;
+mod processes;
 mod stories;
 
 use super::super::api::*;
@@ -275,4 +276,38 @@ pub(super) fn view(state: State, peer: Option<State>) -> View {
 
 pub(super) fn refusal(code: &str) -> Refusal {
     Refusal::new(code, "for the test", "nothing")
+}
+
+pub(super) fn started() -> World {
+    let mut world = World::new(config());
+    world.command(1, Command::Start);
+    world
+}
+
+/// Serving with a follower.
+pub(super) fn prim() -> World {
+    let mut world = started();
+    world.settle();
+    world.set(State::Prim, Some(State::Second));
+    world.settle();
+    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
+    assert!(world.addresses);
+    world.scripts.clear();
+    world.marks.clear();
+    world
+}
+
+pub(super) fn names(world: &World) -> Vec<String> {
+    let name =
+        |(s, force): &(Script, bool)| format!("{}{}", s.name(), if *force { "!" } else { "" });
+    world.scripts.iter().map(name).collect()
+}
+
+pub(super) fn checker(world: &mut World, name: &str, up: bool) {
+    world.input(Input::Checker {
+        name: name.into(),
+        up,
+        detail: "no answer".into(),
+    });
+    world.settle();
 }
