@@ -45,12 +45,13 @@ fn done(lab: &Lab, node: &str, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Whether the module of a node is in this state and Ready.
+/// Whether the module of a node is in this state and Ready, as its manager sees it: addresses and
+/// application included, not only the daemon.
 fn is_ready(lab: &Lab, node: &str, state: &str) -> bool {
     let output = inside(lab, node, &["status", "--json"]).output().unwrap();
-    let shown = text(&output.stdout);
-    let state = format!("\"node\":\"{node}\",\"state\":\"{state}\"");
-    shown.contains(&state) && shown.contains("\"readiness\":\"Ready\"")
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let module = &shown["modules"][0];
+    module["state"] == state && module["readiness"] == "Ready"
 }
 
 #[test]
