@@ -26,6 +26,9 @@ impl Machine {
         if !self.started() {
             return Running::NOTHING;
         }
+        if self.gives_up() {
+            return Running::BOTH;
+        }
         match view.state {
             State::Alone | State::Prim => Running {
                 addresses: self.may_answer(),
@@ -60,7 +63,9 @@ impl Machine {
             }
             Next::Clean(script) => self.script(What::Next(step), script, script.stops()),
             Next::Script(script) => {
-                if !script.stops() && self.now < self.retry {
+                // Who may not answer for the module starts nothing that would.
+                let waits = script == Script::StartPrim && !self.may_answer();
+                if waits || (!script.stops() && self.now < self.retry) {
                     return;
                 }
                 self.script(What::Next(step), script, false);
@@ -122,16 +127,14 @@ impl Machine {
     }
 
     fn begin(&mut self, what: What, step: Step, force: bool) {
-        if matches!(what, What::Next(Next::Script(_))) && self.rules.cleans_doubt {
-            // Should this manager die now, its successor does not know how far this came.
-            let half = Running {
-                doubtful: true,
-                ..self.has
-            };
-            self.out.push(super::Output::Remember(half));
-        }
-        let id = self.perform(step);
-        self.doing = Some(Doing { id, what, force });
+        self.doing = Some(Doing {
+            id: self.next,
+            what,
+            force,
+        });
+        // Before it begins.
+        self.remember();
+        self.perform(step);
     }
 
     /// A step ended as it should.

@@ -2,14 +2,14 @@
 
 use super::*;
 
-fn started() -> World {
+pub(super) fn started() -> World {
     let mut world = World::new(config());
     world.command(1, Command::Start);
     world
 }
 
 /// Serving with a follower.
-fn prim() -> World {
+pub(super) fn prim() -> World {
     let mut world = started();
     world.settle();
     world.set(State::Prim, Some(State::Second));
@@ -21,7 +21,7 @@ fn prim() -> World {
     world
 }
 
-fn names(world: &World) -> Vec<String> {
+pub(super) fn names(world: &World) -> Vec<String> {
     let name =
         |(s, force): &(Script, bool)| format!("{}{}", s.name(), if *force { "!" } else { "" });
     world.scripts.iter().map(name).collect()
@@ -165,80 +165,6 @@ fn who_may_not_serve_any_more_loses_the_addresses_before_a_script_runs() {
 }
 
 #[test]
-fn a_lease_that_is_over_costs_the_addresses_and_a_new_one_brings_them_back() {
-    let mut world = prim();
-    let lease = Duration::from_millis(500);
-    let mut leased = view(State::Prim, Some(State::Second));
-    leased.until = Some(world.now + lease);
-    world.daemon = Daemon::Up(leased.clone());
-    world.tell();
-    let lapse = world.now + lease + grace(config().stall_limit) / 2;
-    assert_eq!(
-        world.machine.due(),
-        Some(lapse),
-        "the driver wakes up for it"
-    );
-    world.now = lapse - Duration::from_millis(1);
-    world.tell();
-    assert!(world.addresses, "the witness is being asked");
-    world.now = lapse;
-    // Nothing was heard of the daemon, which may be stopped.
-    world.input(Input::Tick);
-    assert!(!world.addresses);
-    leased.until = Some(world.now + lease);
-    world.daemon = Daemon::Up(leased);
-    world.tell();
-    while world.finish(Ok(())).is_some() {}
-    assert!(world.addresses);
-    world.set(State::Alone, None);
-    world.settle();
-    assert!(world.addresses, "alone there is no lease");
-    let called = names(&world);
-    assert!(called.iter().all(|s| s == "transition"), "{called:?}");
-}
-
-#[test]
-fn a_daemon_that_is_not_heard_of_may_have_given_a_lease_to_a_peer_that_is_there() {
-    let mut world = prim();
-    world.set(State::Alone, Some(State::Second));
-    world.settle();
-    assert!(world.addresses);
-    world.now += Duration::from_secs(3);
-    world.input(Input::Tick);
-    assert!(!world.addresses);
-}
-
-#[test]
-fn a_successor_waits_a_moment_before_it_believes_that_there_is_no_daemon() {
-    let wants = Wants {
-        started: true,
-        ..Wants::default()
-    };
-    let mut world = World::with(config(), wants, Running::PRIM);
-    world.input(Input::Tick);
-    assert!(world.addresses, "nothing is known yet");
-    assert!(world.steps.is_empty());
-    world.now += Duration::from_secs(2);
-    world.input(Input::Tick);
-    assert!(!world.addresses);
-    assert!(!world.steps.is_empty(), "it is stopped");
-}
-
-#[test]
-fn a_manager_that_slept_takes_the_addresses_away_first() {
-    let mut world = prim();
-    world.now += Duration::from_secs(20);
-    world.input(Input::Slept(Duration::from_secs(20)));
-    assert!(!world.addresses);
-    world.tell();
-    world.finish(Ok(()));
-    assert!(!world.addresses, "not before the daemon knows what it may");
-    world.pass(Duration::from_secs(4));
-    world.settle();
-    assert!(world.addresses);
-}
-
-#[test]
 fn the_follower_takes_over_and_the_timeline_has_its_phases() {
     let mut world = started();
     world.settle();
@@ -338,31 +264,6 @@ fn a_dead_daemon_is_started_again_below_a_stopped_application() {
     assert_eq!(world.machine.shown().readiness, Readiness::Ready);
     let forced = world.scripts.iter().any(|(_, force)| *force);
     assert!(!forced, "{:?}", world.scripts);
-}
-
-#[test]
-fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
-    let wants = Wants {
-        started: true,
-        ..Wants::default()
-    };
-    let mut world = World::with(config(), wants.clone(), Running::PRIM);
-    world.set(State::Prim, Some(State::Second));
-    world.settle();
-    assert_eq!(names(&world), ["transition"], "nothing was touched");
-    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-    let half = Running {
-        doubtful: true,
-        ..Running::BOTH
-    };
-    let mut world = World::with(config(), wants, half);
-    world.set(State::Prim, Some(State::Second));
-    world.settle();
-    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-    let forced = names(&world);
-    for script in ["stop_second!", "stop_prim!", "stop_both!"] {
-        assert!(forced.iter().any(|s| s == script), "{forced:?}");
-    }
 }
 
 #[test]
