@@ -41,12 +41,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The machine. See the module's opening.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     config: Module,
     rules: Rules,
     wants: Wants,
     has: Running,
+    /// What a successor would find.
+    kept: Running,
     /// Scripts still to be called by force before what runs is known.
     clean: Vec<Script>,
     /// The step of the application under way.
@@ -139,6 +141,7 @@ impl Machine {
             rules,
             wants,
             has: found,
+            kept: found,
             clean: Vec::new(),
             doing: None,
             middle: false,
@@ -192,7 +195,6 @@ impl Machine {
         if self.unheard.is_some_and(|end| now >= end) {
             self.unheard = None;
         }
-        let before = self.has;
         match input {
             Input::Tick => {}
             Input::Daemon(daemon) => self.on_daemon(daemon),
@@ -205,9 +207,7 @@ impl Machine {
         }
         self.guard();
         self.tend();
-        if self.has != before {
-            self.out.push(Output::Remember(self.has));
-        }
+        self.remember();
         std::mem::take(&mut self.out)
     }
 
@@ -299,16 +299,20 @@ impl Machine {
             self.quarantine = None;
         }
         // A step that needs no time makes room for the next at once.
-        let what = |m: &Self| (m.next, m.out.len(), m.has, m.wish, m.middle);
         for _ in 0..32 {
-            let before = what(self);
+            let before = self.standing();
             self.tend_job();
             self.tend_application();
             self.tend_daemon();
-            if before == what(self) {
+            if before == self.standing() {
                 break;
             }
         }
+    }
+
+    /// What changes while there is still something to do now.
+    fn standing(&self) -> (u64, usize, Running, Running, bool) {
+        (self.next, self.out.len(), self.has, self.wish, self.middle)
     }
 
     fn on_sleep(&mut self, time: Duration) {
@@ -341,6 +345,21 @@ impl Machine {
         self.clean = super::level::CLEAN.to_vec();
         if fresh {
             self.clean.insert(0, Script::Prestart);
+        }
+    }
+
+    /// Tells a successor what runs. Should this manager die in the middle of a script, it is not
+    /// known how far that came, also when it ends before the successor starts.
+    fn remember(&mut self) {
+        let script = |d: &Doing| matches!(d.what, What::Next(Next::Script(_)));
+        let half = self.rules.cleans_doubt && self.doing.as_ref().is_some_and(script);
+        let kept = Running {
+            doubtful: self.has.doubtful || half,
+            ..self.has
+        };
+        if kept != self.kept {
+            self.kept = kept;
+            self.out.push(Output::Remember(kept));
         }
     }
 

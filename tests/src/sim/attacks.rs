@@ -3,6 +3,7 @@
 
 mod disks;
 mod handover;
+mod managers;
 mod plan;
 
 use super::Time;
@@ -29,13 +30,13 @@ pub fn one_lost_one_crashed(seed: u64) -> Case {
 pub fn meets_while_asking(seed: u64) -> Case {
     let mut plan = Plan::new(seed, true);
     plan.options.witness_delay = (200, 5 * MS);
-    let length = plan.between(2080, 2250) / MS;
+    let length = plan.between(2830, 3000) / MS;
     plan.parted(0, 0, length);
     plan.at(0, 0, Fault::WitnessLag(1, 500 * MS, 8 * SECOND));
-    plan.at(0, 0, Fault::Blind(0, 2120 * MS));
+    plan.at(0, 0, Fault::Blind(0, 2870 * MS));
     plan.at(0, 0, Fault::SlowDisk(0, 25, 6 * SECOND));
-    plan.at(2120, 2200, Fault::SlowDisk(1, 25, 6 * SECOND));
-    plan.insists(1, 1950, 3000).case()
+    plan.at(2870, 2950, Fault::SlowDisk(1, 25, 6 * SECOND));
+    plan.insists(1, 2700, 3750).case()
 }
 
 /// The witness grants the follower, whose power then fails before it has begun.
@@ -344,6 +345,12 @@ pub type Attack = fn(u64) -> Case;
 
 pub const ALL: &[(&str, Attack)] = &[
     ("random", Case::random),
+    ("managers_parted", managers::managers_parted),
+    ("daemon_hangs", managers::daemon_hangs),
+    ("node_sleeps", managers::node_sleeps),
+    ("managers_swap", managers::managers_swap),
+    ("managers_die", managers::managers_die),
+    ("managers_told", managers::managers_told),
     ("one_lost_one_crashed", one_lost_one_crashed),
     ("meets_while_asking", meets_while_asking),
     ("granted_and_cut", granted_and_cut),

@@ -302,8 +302,5 @@ impl World {
                 self.push(until, Event::Fault(Fault::Resume(n)));
             }
         }
-        if self.options.managed {
-            self.operator_calms();
-        }
     }
 }

@@ -174,7 +174,8 @@ impl Machine {
             self.out.push(Output::KillDaemon);
         }
         if let Some((token, ask)) = self.order {
-            if self.asking.is_none() {
+            let idle = self.wish == Running::BOTH && self.settled();
+            if self.asking.is_none() && (idle || !self.gives_up() || !self.rules.asks_when_idle) {
                 self.asking = Some(ask);
                 self.out.push(Output::Ask(ask));
                 self.order = Some((token, ask));
@@ -185,6 +186,14 @@ impl Machine {
             self.ask(&view);
         }
         self.go_home(&view);
+    }
+
+    /// The operator chose the other replica of two that went apart, and this one serves: it is to
+    /// follow, so nothing of the serving role may run when the daemon is asked.
+    pub(super) fn gives_up(&self) -> bool {
+        let resync = matches!(self.order, Some((_, Ask::Resync { .. })));
+        let code = |v: &View| v.reason.as_ref().is_some_and(|r| r.code == "diverged");
+        resync && self.view().is_some_and(|v| v.serves() && code(v))
     }
 
     fn start_daemon(&mut self) {

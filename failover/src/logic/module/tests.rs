@@ -2,8 +2,11 @@
 //! may fail, and what must hold whatever happens.
 
 mod chaos;
+mod every;
 mod processes;
+mod rights;
 mod stories;
+mod table;
 
 use super::super::api::*;
 use super::super::level::{Role, Running};
@@ -55,6 +58,7 @@ pub(super) fn config() -> Module {
 }
 
 /// The machine, its daemon and its hands.
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) now: Instant,
