@@ -347,6 +347,8 @@ pub const ALL: &[(&str, Attack)] = &[
     ("random", Case::random),
     ("managers_parted", managers::managers_parted),
     ("daemon_hangs", managers::daemon_hangs),
+    ("daemon_dies", managers::daemon_dies),
+    ("daemon_hangs_apart", managers::daemon_hangs_apart),
     ("node_sleeps", managers::node_sleeps),
     ("managers_swap", managers::managers_swap),
     ("managers_die", managers::managers_die),

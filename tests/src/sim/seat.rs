@@ -35,9 +35,9 @@ pub struct App {
 /// A program under way; it outlives the manager that called it.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
+    /// Of the manager that called it.
+    pub life: u64,
     pub id: u64,
-    pub script: Script,
-    pub force: bool,
 }
 
 /// How a program or a step ends.
@@ -123,7 +123,7 @@ impl World {
         match act {
             Act::Start if mine => self.manager_starts(n),
             // Programs, started daemons and questions go their way without a manager.
-            Act::Ends(id, end, ok) => self.step_ends(n, (id, mine), end, ok),
+            Act::Ends(id, end, ok) => self.step_ends(n, (life, id), end, ok),
             Act::Asked(ask) => self.asked(n, ask, mine),
             _ if !mine || node.seat.machine.is_none() => {}
             Act::Tick => {

@@ -31,6 +31,21 @@ pub(super) fn daemon_hangs(seed: u64) -> Case {
     plan.at(0, 2000, Fault::Hang(0, 9 * SECOND)).case()
 }
 
+/// The same, and the peer hears at once that the connection is gone: it waits for nothing but the
+/// end of its promise.
+pub(super) fn daemon_hangs_apart(seed: u64) -> Case {
+    let mut plan = plan(seed, true);
+    plan.at(0, 0, Fault::Hang(0, 9 * SECOND));
+    plan.at(5, 400, Fault::Reset).case()
+}
+
+/// The daemon that serves dies; the application is slow to stop.
+pub(super) fn daemon_dies(seed: u64) -> Case {
+    let mut plan = plan(seed, true);
+    plan.at(0, 1000, Fault::Crash(0));
+    plan.at(5000, 9000, Fault::Crash(0)).case()
+}
+
 /// The serving node stands still as a whole, now and then.
 pub(super) fn node_sleeps(seed: u64) -> Case {
     let mut plan = plan(seed, true);

@@ -29,14 +29,17 @@ impl World {
             }
             _ => {}
         }
-        self.nodes[n].seat.program = Some(Program { id, script, force });
+        let seat = &mut self.nodes[n].seat;
+        let life = seat.life;
+        seat.program = Some(Program { life, id });
         self.ends(n, time, id, End::Script(script, force), !fails);
     }
 
-    pub(super) fn step_ends(&mut self, n: usize, (id, mine): (u64, bool), end: End, ok: bool) {
+    pub(super) fn step_ends(&mut self, n: usize, (life, id): (u64, u64), end: End, ok: bool) {
+        let mine = self.nodes[n].seat.life == life;
         let result = match end {
             End::Script(script, force) => {
-                let own = |p: &Program| (p.id, p.script, p.force) == (id, script, force);
+                let own = |p: &Program| (p.life, p.id) == (life, id);
                 if !self.nodes[n].seat.program.as_ref().is_some_and(own) {
                     // Ended by force with the manager that called it.
                     return;
