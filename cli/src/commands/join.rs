@@ -80,7 +80,7 @@ pub(crate) fn serve(host: &Host, new_token: bool) -> Result<Exit> {
     let rest = host.token_rest()?.filter(|_| !new_token);
     match rest {
         Some(seconds) => println!(
-            "the token that was shown before is good for {} more minutes; --new-token makes another",
+            "the token shown before is good for {} more minutes; --new-token makes another",
             seconds / 60
         ),
         None => invite(host)?,
