@@ -103,7 +103,7 @@ proofs! {
         ["I6 marks cover what differs"];
     take_before_read: "resync.take_before_read", "resync_after_resync", 1,
         ["I5 equal before growth"];
-    union_of_marks: "resync.union_of_marks", "both_have_marks", 3,
+    union_of_marks: "resync.union_of_marks", "both_have_marks", 1,
         ["I5 equal before growth"];
     park_first: "resync.park_first", "resync_after_resync", 2,
         ["I5 equal before growth"];

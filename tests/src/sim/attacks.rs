@@ -240,7 +240,7 @@ pub fn resync_after_resync(seed: u64) -> Case {
 
 /// Each served for a while and died, so both have marks; then they meet.
 pub fn both_have_marks(seed: u64) -> Case {
-    let mut plan = Plan::new(seed, true);
+    let mut plan = Plan::with_short_promises(seed);
     plan.at(0, 0, Fault::Cut(0, 4 * SECOND));
     plan.insists(1, 2000, 3500);
     plan.at(6000, 9000, Fault::Cut(1, 500 * MS)).case()

@@ -49,6 +49,14 @@ impl Plan {
         self
     }
 
+    /// As it was when rare seeds of a resync were found, to which it does not matter: a promise ends
+    /// with its lease.
+    pub(super) fn with_short_promises(seed: u64) -> Self {
+        let mut plan = Self::new(seed, true);
+        plan.options.rules.member.lease_grace = false;
+        plan
+    }
+
     pub(super) fn between(&mut self, least: Time, most: Time) -> Time {
         (least + self.rng.below(most - least + 1)) * MS
     }

@@ -12,10 +12,13 @@ const LIMIT: u64 = 5_000_000;
 impl World {
     pub(super) fn begin_script(&mut self, n: usize, id: u64, script: Script, force: bool) {
         let rng = &mut self.rng_manager;
-        let hangs = !self.calm && rng.chance(3);
-        let fails = hangs || (!self.calm && rng.chance(8));
+        let quick = self.options.quick_scripts;
+        let good = self.calm || quick;
+        let hangs = !good && rng.chance(3);
+        let fails = hangs || (!good && rng.chance(8));
         let time = match rng.below(10) {
             _ if hangs => LIMIT,
+            _ if quick => 500 + rng.below(5000),
             0..6 => 1000 + rng.below(50_000),
             6..9 => 1000 + rng.below(800_000),
             _ => 1000 + rng.below(3_000_000),
