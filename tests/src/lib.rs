@@ -12,6 +12,7 @@ pub mod etcd;
 pub mod frames;
 pub mod generate;
 pub mod load;
+pub mod managed;
 pub mod mirror;
 pub mod model;
 pub mod ops;

@@ -6,6 +6,7 @@
 //! of them both ends send a heartbeat at a steady pace, and at once when a module changes. What
 //! they say is shown; no decision about data hangs on it.
 
+mod reason;
 mod session;
 
 use crate::control::{Answer, Brief, Envelope, PathStatus, PeerStatus};
@@ -68,6 +69,8 @@ struct Path {
     sender: Option<mpsc::UnboundedSender<Frame>>,
     /// Counts connections: an old one must not undo what a newer one did.
     life: u64,
+    /// What was in the way last.
+    trouble: Option<String>,
 }
 
 impl Peers {
@@ -174,9 +177,15 @@ impl Peers {
                     }
                 })
                 .collect();
+            let alive = paths.iter().any(|p| p.alive);
+            let trouble = (0..paths.len()).find_map(|index| {
+                let path = state.paths.get(&(node.name.clone(), index))?;
+                path.trouble.as_deref()
+            });
             PeerStatus {
                 node: node.name.clone(),
-                alive: paths.iter().any(|p| p.alive),
+                alive,
+                reason: (!alive).then(|| reason::not_heard(&node.name, trouble)),
                 paths,
                 modules: state.modules.get(&node.name).cloned().unwrap_or_default(),
             }
@@ -206,6 +215,20 @@ impl Path {
 }
 
 impl Shared {
+    fn trouble(&self, path: &(String, usize), why: String) {
+        let mut state = self.state();
+        state.paths.entry(path.clone()).or_default().trouble = Some(why);
+    }
+
+    /// Who connected is known by its address only.
+    fn refused(&self, from: IpAddr, why: &str) {
+        for node in &self.nodes {
+            if let Some(index) = node.addresses.iter().position(|a| *a == from) {
+                self.trouble(&(node.name.clone(), index), why.to_string());
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,8 +264,14 @@ impl Ends {
         loop {
             match timeout(CONNECT, self.connect(&path.0, local, remote)).await {
                 Ok(Ok(link)) => self.talk(path.clone(), link).await,
-                Ok(Err(e)) => tracing::debug!("{} at {remote}: {e}", path.0),
-                Err(_) => tracing::debug!("{} at {remote}: no answer", path.0),
+                Ok(Err(e)) => {
+                    tracing::debug!("{} at {remote}: {e}", path.0);
+                    self.shared.trouble(&path, e.to_string());
+                }
+                Err(_) => {
+                    tracing::debug!("{} at {remote}: no answer", path.0);
+                    self.shared.trouble(&path, format!("{remote} is silent"));
+                }
             }
             sleep(AGAIN).await;
         }
@@ -303,6 +332,7 @@ impl Ends {
             Ok(stream) => stream,
             Err(e) => {
                 tracing::warn!("managers' link: {from} is refused: {e}");
+                self.shared.refused(from, &e.to_string());
                 return None;
             }
         };
@@ -311,6 +341,8 @@ impl Ends {
         let node = node.clone().find(|n| tls::names_node(&chain, &n.name));
         let Some(node) = node else {
             tracing::warn!("managers' link: {from} is no node of this cluster");
+            let why = format!("the certificate of {from} names no node of this cluster");
+            self.shared.refused(from, &why);
             return None;
         };
         let index = node.addresses.iter().position(|a| *a == from);
@@ -341,6 +373,7 @@ impl Ends {
             if let Some(entry) = state.paths.get_mut(&path).filter(|p| p.life == life) {
                 entry.sender = None;
                 entry.heard = None;
+                entry.trouble = Some(ended);
             }
             let ids: Vec<u64> = state
                 .pending

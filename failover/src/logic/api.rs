@@ -178,6 +178,8 @@ pub enum Output {
     /// Now, without waiting for anything: this node may not answer for the module any more.
     /// Idempotent.
     DropAddresses,
+    /// Taken by a predecessor: announced and watched from now on.
+    HoldAddresses,
     /// The daemon does not end by itself.
     KillDaemon,
     /// Durably. Commands answered after this in the same batch depend on it.

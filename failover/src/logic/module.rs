@@ -62,8 +62,12 @@ pub struct Machine {
     daemon: Daemon,
     /// When the daemon told of itself last.
     heard: Instant,
+    /// It was looked for at least once.
+    looked: bool,
     /// A predecessor left something running, and the daemon is not heard of yet; not longer.
     unheard: Option<Instant>,
+    /// When the daemon that runs was first heard of, and whether it has met its peer since.
+    met: (Instant, bool),
     /// The start of the daemon under way.
     starting: Option<u64>,
     daemon_again: Instant,
@@ -146,7 +150,9 @@ impl Machine {
             action: "start",
             daemon: Daemon::Gone,
             heard: now,
+            looked: false,
             unheard: (!knows).then(|| now + UNHEARD),
+            met: (now, false),
             starting: None,
             daemon_again: now,
             deaths: 0,
@@ -274,6 +280,11 @@ impl Machine {
         until
             .filter(|_| self.rules.addresses_by_lease)
             .map(|until| until + grace(limit) / 2)
+    }
+
+    /// For how long a daemon that ran when it was heard of last has said nothing.
+    pub(super) fn silent(&self) -> Duration {
+        self.now.saturating_duration_since(self.heard)
     }
 
     /// When the machine has to be told that time passes, if not before.

@@ -275,7 +275,8 @@ impl World {
             Output::Save(wants) => seat.wants = wants,
             Output::Remember(running) => seat.remembered = running,
             Output::Resolve { token, result } => self.command_answered(n, token, &result),
-            Output::Mark(_) | Output::Log(_) => {}
+            // Addresses are where they are, announced or not.
+            Output::HoldAddresses | Output::Mark(_) | Output::Log(_) => {}
         }
         true
     }

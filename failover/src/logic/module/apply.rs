@@ -61,7 +61,14 @@ impl Machine {
                 self.middle = true;
                 self.tell_transition();
             }
-            Next::Clean(script) => self.script(What::Next(step), script, script.stops()),
+            Next::Clean(script) => {
+                if script == Script::Prestart {
+                    self.tell_transition();
+                }
+                if self.doing.is_none() {
+                    self.script(What::Next(step), script, script.stops());
+                }
+            }
             Next::Script(script) => {
                 // Who may not answer for the module starts nothing that would.
                 let waits = script == Script::StartPrim && !self.may_answer();

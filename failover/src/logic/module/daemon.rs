@@ -2,7 +2,7 @@
 //! follow a serving peer, or else to serve. It decides.
 
 use super::super::api::{Ask, Daemon, Output, Phase, Step, View};
-use super::super::level::Running;
+use super::super::level::{Role, Running};
 use super::jobs::{Job, NEW_STATE, StopStep};
 use super::{AGAIN, Machine};
 use std::time::Duration;
@@ -12,6 +12,10 @@ use tandem_repl::control::{Refusal, State};
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two calls of the fence command.
 const FENCE_PAUSE: Duration = Duration::from_secs(10);
+/// Stall limits after which a daemon that says nothing is killed.
+const HANGS: u32 = 5;
+/// Stall limits for which a daemon that has just begun is given time to meet its peer.
+const MEETING: u32 = 2;
 /// What a fence proves: refusals that rest on not knowing whether the peer serves.
 const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-empty"];
 
@@ -20,7 +24,19 @@ impl Machine {
         self.heard = self.now;
         self.unheard = None;
         let before = std::mem::replace(&mut self.daemon, daemon);
+        let first = !std::mem::replace(&mut self.looked, true);
+        if first && self.has.addresses && self.serves() {
+            // A predecessor took them.
+            self.out.push(Output::HoldAddresses);
+        }
+        if before == Daemon::Gone {
+            self.met = (self.now, false);
+        }
+        self.met.1 |= self.view().is_some_and(|v| v.peer_connected);
         let (was, is) = (state(&before), state(&self.daemon));
+        if first {
+            self.adopt(is);
+        }
         let served = matches!(was, State::Alone | State::Prim);
         let follows = was == State::Second;
         let expected = matches!(self.job, Some(Job::Swap { .. } | Job::Stop { .. }));
@@ -34,6 +50,13 @@ impl Machine {
             self.mark(Phase::Promoted);
             self.deaths = 0;
             if let Some(Job::Stop { .. }) = self.job {
+            } else if follows {
+                let swaps = self.view().is_some_and(|v| v.peer_connected);
+                self.action = if swaps && is == State::Prim {
+                    "swap"
+                } else {
+                    "failover"
+                };
             } else if self.action != "swap" {
                 self.action = if self.failing_over {
                     "failover"
@@ -62,6 +85,17 @@ impl Machine {
             self.swap_over(token, Ok(()));
             self.action = "swap";
         }
+    }
+
+    /// The first word of a daemon above which a predecessor of this manager left something: scripts
+    /// were told the state that fits what runs.
+    fn adopt(&mut self, is: State) {
+        self.told = match self.has.role {
+            Some(Role::Prim) if is == State::Alone => is,
+            Some(Role::Prim) => State::Prim,
+            Some(Role::Second) => State::Second,
+            None => return,
+        };
     }
 
     fn daemon_gone(&mut self, served: bool) {
@@ -128,9 +162,17 @@ impl Machine {
         if !self.started() || matches!(self.job, Some(Job::Stop { .. })) {
             return;
         }
+        if self.unheard.is_some() {
+            return;
+        }
         let Some(view) = self.view().cloned() else {
             return self.start_daemon();
         };
+        if self.silent() >= self.config.stall_limit * HANGS && self.now >= self.daemon_again {
+            self.log("the file system daemon hangs, it is killed");
+            self.daemon_again = self.now + AGAIN * 5;
+            self.out.push(Output::KillDaemon);
+        }
         if let Some((token, ask)) = self.order {
             let idle = self.wish == Running::BOTH && self.settled();
             if self.asking.is_none() && (idle || !self.gives_up() || !self.rules.asks_when_idle) {
@@ -170,7 +212,7 @@ impl Machine {
         }
         let ask = if view.peer_serves() {
             Ask::Second
-        } else if !view.has_epoch || self.keeps_back(view) {
+        } else if !view.has_epoch || self.keeps_back(view) || self.is_meeting() {
             return;
         } else {
             Ask::Prim { force: false }
@@ -181,6 +223,14 @@ impl Machine {
             self.mark(Phase::Decided);
         }
         self.out.push(Output::Ask(ask));
+    }
+
+    /// The daemon has just begun, and its peer may be there and serve: it may still hold a former
+    /// session, whose end it sees no earlier than after the stall limit.
+    pub(super) fn is_meeting(&self) -> bool {
+        let (since, met) = self.met;
+        let waited = self.now.saturating_duration_since(since);
+        !met && waited < self.config.stall_limit * MEETING
     }
 
     /// Failover is off, and this node is not the one that served.

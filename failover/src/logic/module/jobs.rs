@@ -98,20 +98,15 @@ impl Machine {
 
     pub(super) fn tend_job(&mut self) {
         let reached = |m: &Self| m.doing.is_none() && m.has == m.wish && m.middle;
+        let ended = self.wish == Running::NOTHING && reached(self);
         match self.job.clone() {
-            None => {}
-            Some(Job::Restart { tokens }) => {
-                if self.wish == Running::NOTHING && reached(self) {
-                    self.job = None;
-                    self.waiting.extend(tokens);
-                }
+            Some(Job::Restart { tokens }) if ended => {
+                self.job = None;
+                self.waiting.extend(tokens);
             }
             Some(Job::Swap { asked, token }) => self.tend_swap(asked, token),
-            Some(Job::Stop { step, .. }) => {
-                if self.wish == Running::NOTHING && (reached(self) || step == StopStep::Post) {
-                    self.tend_stop(step);
-                }
-            }
+            Some(Job::Stop { step, .. }) if ended || step == StopStep::Post => self.tend_stop(step),
+            _ => {}
         }
     }
 

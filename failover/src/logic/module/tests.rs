@@ -3,6 +3,7 @@
 
 mod chaos;
 mod every;
+mod processes;
 mod rights;
 mod stories;
 mod table;
@@ -74,6 +75,9 @@ pub(super) struct World {
     pub(super) remembered: Running,
     pub(super) marks: Vec<Phase>,
     pub(super) log: Vec<String>,
+    /// The daemon says nothing.
+    pub(super) hangs: bool,
+    killed: bool,
 }
 
 impl World {
@@ -97,6 +101,8 @@ impl World {
             remembered: found,
             marks: Vec::new(),
             log: Vec::new(),
+            hangs: false,
+            killed: false,
         }
     }
 
@@ -114,6 +120,9 @@ impl World {
             "two steps at once: {:?}",
             self.steps
         );
+        if std::mem::take(&mut self.killed) {
+            self.tell();
+        }
     }
 
     fn perform(&mut self, output: Output) {
@@ -144,7 +153,12 @@ impl World {
                 self.asked.push_back(ask);
             }
             Output::DropAddresses => self.addresses = false,
-            Output::KillDaemon => self.daemon = Daemon::Gone,
+            Output::HoldAddresses => assert!(self.addresses && serves),
+            Output::KillDaemon => {
+                self.daemon = Daemon::Gone;
+                self.asked.clear();
+                self.killed = true;
+            }
             Output::Save(wants) => self.saved = wants,
             Output::Remember(running) => self.remembered = running,
             Output::Resolve { token, result } => {
@@ -215,9 +229,10 @@ impl World {
         Some(ask)
     }
 
+    /// Time passes; a daemon that runs says something as often as real ones do.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
-        if matches!(self.daemon, Daemon::Up(_)) {
+        if !self.hangs && matches!(self.daemon, Daemon::Up(_)) {
             // It is heard of at least every half a second.
             self.tell();
         }
@@ -265,4 +280,38 @@ pub(super) fn view(state: State, peer: Option<State>) -> View {
 
 pub(super) fn refusal(code: &str) -> Refusal {
     Refusal::new(code, "for the test", "nothing")
+}
+
+pub(super) fn started() -> World {
+    let mut world = World::new(config());
+    world.command(1, Command::Start);
+    world
+}
+
+/// Serving with a follower.
+pub(super) fn prim() -> World {
+    let mut world = started();
+    world.settle();
+    world.set(State::Prim, Some(State::Second));
+    world.settle();
+    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
+    assert!(world.addresses);
+    world.scripts.clear();
+    world.marks.clear();
+    world
+}
+
+pub(super) fn names(world: &World) -> Vec<String> {
+    let name =
+        |(s, force): &(Script, bool)| format!("{}{}", s.name(), if *force { "!" } else { "" });
+    world.scripts.iter().map(name).collect()
+}
+
+pub(super) fn checker(world: &mut World, name: &str, up: bool) {
+    world.input(Input::Checker {
+        name: name.into(),
+        up,
+        detail: "no answer".into(),
+    });
+    world.settle();
 }

@@ -1,7 +1,6 @@
 //! Who may answer for the module, and until when; what a manager that slept, or took another's
 //! place, does before it knows.
 
-use super::stories::{names, prim, started};
 use super::*;
 
 #[test]
@@ -38,47 +37,6 @@ fn a_lease_that_is_over_costs_the_addresses_and_a_new_one_brings_them_back() {
 }
 
 #[test]
-fn a_daemon_that_is_not_heard_of_may_have_given_a_lease_to_a_peer_that_is_there() {
-    let mut world = prim();
-    world.set(State::Alone, Some(State::Second));
-    world.settle();
-    assert!(world.addresses);
-    world.now += Duration::from_secs(3);
-    world.input(Input::Tick);
-    assert!(!world.addresses);
-}
-
-#[test]
-fn a_manager_that_slept_takes_the_addresses_away_first() {
-    let mut world = prim();
-    world.now += Duration::from_secs(20);
-    world.input(Input::Slept(Duration::from_secs(20)));
-    assert!(!world.addresses);
-    world.tell();
-    world.finish(Ok(()));
-    assert!(!world.addresses, "not before the daemon knows what it may");
-    world.pass(Duration::from_secs(4));
-    world.settle();
-    assert!(world.addresses);
-}
-
-#[test]
-fn a_successor_waits_a_moment_before_it_believes_that_there_is_no_daemon() {
-    let wants = Wants {
-        started: true,
-        ..Wants::default()
-    };
-    let mut world = World::with(config(), wants, Running::PRIM);
-    world.input(Input::Tick);
-    assert!(world.addresses, "nothing is known yet");
-    assert!(world.steps.is_empty());
-    world.now += Duration::from_secs(2);
-    world.input(Input::Tick);
-    assert!(!world.addresses);
-    assert!(!world.steps.is_empty(), "it is stopped");
-}
-
-#[test]
 fn a_script_under_way_is_in_doubt_for_a_successor_until_it_ends() {
     let mut world = started();
     for _ in 0..600 {
@@ -111,29 +69,4 @@ fn who_gives_up_a_replica_that_serves_stops_the_application_first() {
     while world.finish(Ok(())).is_some() {}
     assert_eq!(world.asked.front(), Some(&Ask::Resync { everything: true }));
     assert_eq!(world.machine.running(), Running::BOTH);
-}
-
-#[test]
-fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
-    let wants = Wants {
-        started: true,
-        ..Wants::default()
-    };
-    let mut world = World::with(config(), wants.clone(), Running::PRIM);
-    world.set(State::Prim, Some(State::Second));
-    world.settle();
-    assert_eq!(names(&world), ["transition"], "nothing was touched");
-    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-    let half = Running {
-        doubtful: true,
-        ..Running::BOTH
-    };
-    let mut world = World::with(config(), wants, half);
-    world.set(State::Prim, Some(State::Second));
-    world.settle();
-    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-    let forced = names(&world);
-    for script in ["stop_second!", "stop_prim!", "stop_both!"] {
-        assert!(forced.iter().any(|s| s == script), "{forced:?}");
-    }
 }

@@ -2,40 +2,6 @@
 
 use super::*;
 
-pub(super) fn started() -> World {
-    let mut world = World::new(config());
-    world.command(1, Command::Start);
-    world
-}
-
-/// Serving with a follower.
-pub(super) fn prim() -> World {
-    let mut world = started();
-    world.settle();
-    world.set(State::Prim, Some(State::Second));
-    world.settle();
-    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-    assert!(world.addresses);
-    world.scripts.clear();
-    world.marks.clear();
-    world
-}
-
-pub(super) fn names(world: &World) -> Vec<String> {
-    let name =
-        |(s, force): &(Script, bool)| format!("{}{}", s.name(), if *force { "!" } else { "" });
-    world.scripts.iter().map(name).collect()
-}
-
-fn checker(world: &mut World, name: &str, up: bool) {
-    world.input(Input::Checker {
-        name: name.into(),
-        up,
-        detail: "no answer".into(),
-    });
-    world.settle();
-}
-
 #[test]
 fn a_start_cleans_up_asks_to_serve_and_starts_in_order() {
     let mut world = started();
@@ -43,6 +9,7 @@ fn a_start_cleans_up_asks_to_serve_and_starts_in_order() {
     assert!(world.saved.started);
     world.settle();
     let scripts = names(&world);
+    assert_eq!(scripts[..2], ["transition", "prestart"]);
     let scripts: Vec<_> = scripts.iter().filter(|s| *s != "transition").collect();
     assert_eq!(
         scripts,
@@ -90,18 +57,6 @@ fn a_volume_never_synchronised_waits_for_the_operators_word() {
 }
 
 #[test]
-fn a_swap_stops_the_application_before_the_daemon_changes_sides() {
-    let mut world = prim();
-    world.command(2, Command::Swap);
-    assert!(world.asked.is_empty());
-    world.settle();
-    assert_eq!(names(&world), ["stop_prim", "transition", "start_second"]);
-    assert_eq!(world.resolved[&2], Ok(()));
-    assert_eq!(world.machine.shown().state, State::Second);
-    assert!(!world.addresses);
-}
-
-#[test]
 fn a_refused_swap_starts_the_application_again() {
     let mut world = prim();
     world.command(2, Command::Swap);
@@ -113,30 +68,6 @@ fn a_refused_swap_starts_the_application_again() {
     assert_eq!(world.resolved[&2], Err("busy".into()));
     assert_eq!(world.machine.shown().state, State::Prim);
     assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-}
-
-#[test]
-fn a_stop_ends_everything_twice_then_the_daemon() {
-    let mut world = prim();
-    world.command(2, Command::Stop);
-    assert!(!world.saved.started, "durable before anything happens");
-    world.settle();
-    let scripts = names(&world);
-    let scripts: Vec<_> = scripts.iter().filter(|s| *s != "transition").collect();
-    assert_eq!(
-        scripts,
-        [
-            "stop_prim",
-            "stop_both",
-            "stop_second!",
-            "stop_prim!",
-            "stop_both!",
-            "poststop"
-        ]
-    );
-    assert_eq!(world.daemon, Daemon::Gone);
-    assert_eq!(world.resolved[&2], Ok(()));
-    assert_eq!(world.machine.shown().state, State::Stop);
 }
 
 #[test]
@@ -251,19 +182,6 @@ fn a_checker_that_waits_gives_the_service_away_but_not_the_last_one() {
         (State::Alone, Readiness::Ready)
     );
     assert_eq!(shown.why[0].code, "checker-down");
-}
-
-#[test]
-fn a_dead_daemon_is_started_again_below_a_stopped_application() {
-    let mut world = prim();
-    world.daemon = Daemon::Gone;
-    world.tell();
-    assert!(!world.addresses);
-    world.settle();
-    assert_eq!(world.machine.shown().state, State::Alone);
-    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
-    let forced = world.scripts.iter().any(|(_, force)| *force);
-    assert!(!forced, "{:?}", world.scripts);
 }
 
 #[test]
