@@ -103,7 +103,7 @@ proofs! {
         ["I6 marks cover what differs"];
     take_before_read: "resync.take_before_read", "resync_after_resync", 1,
         ["I5 equal before growth"];
-    union_of_marks: "resync.union_of_marks", "both_have_marks", 3,
+    union_of_marks: "resync.union_of_marks", "both_have_marks", 1,
         ["I5 equal before growth"];
     park_first: "resync.park_first", "resync_after_resync", 2,
         ["I5 equal before growth"];
@@ -115,13 +115,13 @@ proofs! {
         ["I5 equal before growth"];
     lease_grace: "member.lease_grace", "daemon_hangs_apart", 1,
         ["I13 two nodes answer"];
-    addresses_first: "manager.addresses_first", "daemon_dies", 1,
+    addresses_first: "manager.addresses_first", "daemon_dies", 3,
         ["I13 two nodes answer", "M4 an address stays"];
     addresses_by_lease: "manager.addresses_by_lease", "daemon_hangs", 1,
         ["I13 two nodes answer", "M4 an address stays"];
     asks_when_idle: "manager.asks_when_idle", "managers_swap", 1,
         ["M2 stopped before it is started"];
-    cleans_doubt: "manager.cleans_doubt", "managers_die", 1,
+    cleans_doubt: "manager.cleans_doubt", "managers_die", 2,
         ["M3 everything runs"];
     save_first: "manager.save_first", "managers_told", 1,
         ["M5 what is wanted is kept"];

@@ -28,15 +28,15 @@ pub fn one_lost_one_crashed(seed: u64) -> Case {
 
 /// The witness answers slowly, and the nodes meet again while one of them waits for it.
 pub fn meets_while_asking(seed: u64) -> Case {
-    let mut plan = Plan::new(seed, true);
+    let mut plan = Plan::with_short_promises(seed);
     plan.options.witness_delay = (200, 5 * MS);
-    let length = plan.between(2830, 3000) / MS;
+    let length = plan.between(2080, 2250) / MS;
     plan.parted(0, 0, length);
     plan.at(0, 0, Fault::WitnessLag(1, 500 * MS, 8 * SECOND));
-    plan.at(0, 0, Fault::Blind(0, 2870 * MS));
+    plan.at(0, 0, Fault::Blind(0, 2120 * MS));
     plan.at(0, 0, Fault::SlowDisk(0, 25, 6 * SECOND));
-    plan.at(2870, 2950, Fault::SlowDisk(1, 25, 6 * SECOND));
-    plan.insists(1, 2700, 3750).case()
+    plan.at(2120, 2200, Fault::SlowDisk(1, 25, 6 * SECOND));
+    plan.insists(1, 1950, 3000).case()
 }
 
 /// The witness grants the follower, whose power then fails before it has begun.
@@ -240,7 +240,7 @@ pub fn resync_after_resync(seed: u64) -> Case {
 
 /// Each served for a while and died, so both have marks; then they meet.
 pub fn both_have_marks(seed: u64) -> Case {
-    let mut plan = Plan::new(seed, true);
+    let mut plan = Plan::with_short_promises(seed);
     plan.at(0, 0, Fault::Cut(0, 4 * SECOND));
     plan.insists(1, 2000, 3500);
     plan.at(6000, 9000, Fault::Cut(1, 500 * MS)).case()

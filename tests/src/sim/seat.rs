@@ -292,7 +292,7 @@ impl World {
             Step::TakeAddresses => {
                 self.nodes[n].seat.overtaken = false;
                 let time = 200_000 + self.rng_manager.below(200_000);
-                let ok = self.calm || !self.rng_manager.chance(4);
+                let ok = self.goes_well() || !self.rng_manager.chance(4);
                 self.ends(n, time, id, End::Take, ok);
             }
             Step::ReleaseAddresses => {
@@ -301,7 +301,7 @@ impl World {
             }
             Step::StartDaemon => {
                 let time = 20_000 + self.rng_manager.below(400_000);
-                let ok = self.calm || !self.rng_manager.chance(5);
+                let ok = self.goes_well() || !self.rng_manager.chance(5);
                 self.ends(n, time, id, End::Daemon, ok);
             }
             Step::Fence(_) | Step::Run(_) => {

@@ -13,6 +13,7 @@ fn plan(seed: u64, witness: bool) -> Plan {
     plan.options.lan_parts = true;
     plan.options.max_restarts = 0;
     plan.options.preferred = None;
+    plan.options.quick_scripts = false;
     plan.options.calm = 60 * SECOND;
     plan
 }
@@ -31,10 +32,11 @@ pub(super) fn daemon_hangs(seed: u64) -> Case {
     plan.at(0, 2000, Fault::Hang(0, 9 * SECOND)).case()
 }
 
-/// The same, and the peer hears at once that the connection is gone: it waits for nothing but the
+/// The same with quick scripts, and the peer hears at once that the connection is gone: it waits for nothing but the
 /// end of its promise.
 pub(super) fn daemon_hangs_apart(seed: u64) -> Case {
     let mut plan = plan(seed, true);
+    plan.options.quick_scripts = true;
     plan.at(0, 0, Fault::Hang(0, 9 * SECOND));
     plan.at(5, 400, Fault::Reset).case()
 }
