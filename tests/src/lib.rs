@@ -8,6 +8,7 @@ pub mod acl;
 pub mod broken_disk;
 pub mod cluster;
 pub mod concurrent;
+pub mod etcd;
 pub mod frames;
 pub mod generate;
 pub mod load;

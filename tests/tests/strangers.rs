@@ -17,27 +17,35 @@ use tandem_tests::running::Load;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn cluster(test: &str) -> Option<Cluster> {
-    Some(Cluster::up(binary(test)?, env!("CARGO_BIN_EXE_inside"), &[]).unwrap())
+fn cluster(test: &str, more: &[&str]) -> Option<Cluster> {
+    Some(Cluster::up(binary(test)?, env!("CARGO_BIN_EXE_inside"), more).unwrap())
 }
 
 #[test]
 fn datagrams_of_strangers_do_not_disturb_the_load() {
-    let Some(cluster) = cluster("datagrams of strangers") else {
+    let Some(cluster) = cluster("datagrams of strangers", &["--networks", "2"]) else {
         return;
     };
     let mut load = Load::start(&cluster, "node1").unwrap();
-    for (round, (node, target)) in [
-        ("node2", "10.77.0.1:7400"),
-        ("node1", "10.77.0.1:7400"),
-        ("node1", "10.77.0.2:7400"),
+    // Those with a source are from the peer itself, as far as anybody can see.
+    for (round, (node, target, source)) in [
+        ("node2", "10.77.0.1:7400", None),
+        ("node1", "10.77.0.1:7400", None),
+        ("node1", "10.77.0.2:7400", None),
+        ("node2", "10.77.0.1:7400", Some("10.77.0.2:7400")),
+        ("node2", "10.78.0.1:7400", Some("10.78.0.2:7400")),
+        ("node1", "10.77.0.2:7400", Some("10.77.0.1:7400")),
     ]
     .into_iter()
     .enumerate()
     {
         let seed = (round + 7).to_string();
         cluster
-            .inside(node, "datagrams", &[target, &seed, "20000"])
+            .inside(
+                node,
+                "datagrams",
+                &[&[target, &seed, "20000"], source.as_slice()].concat(),
+            )
             .unwrap();
         load.goes_on(50).unwrap();
     }
@@ -68,7 +76,7 @@ fn control(cluster: &Cluster, bytes: &[u8]) -> String {
 
 #[test]
 fn nonsense_on_the_control_socket_is_refused() {
-    let Some(cluster) = cluster("nonsense on the control socket") else {
+    let Some(cluster) = cluster("nonsense on the control socket", &[]) else {
         return;
     };
     let refused = |bytes: &[u8]| {
@@ -94,7 +102,7 @@ fn nonsense_on_the_control_socket_is_refused() {
 
 #[test]
 fn nobody_but_root_controls_a_module() {
-    let Some(cluster) = cluster("control by nobody") else {
+    let Some(cluster) = cluster("control by nobody", &[]) else {
         return;
     };
     let binary = cluster.binary().to_str().unwrap();

@@ -70,7 +70,8 @@ pub(crate) struct UpArgs {
     /// Size of each node's disk, such as 512MiB; it takes only what is written to it
     #[arg(long, default_value = "2GiB", value_parser = parse_size)]
     disk_size: u64,
-    /// Number of networks, each with a cable to every node: eth0 with 10.77.0.N, eth1 with 10.78.0.N …
+    /// Number of networks, each with a cable to every node: eth0 with 10.77.0.N, eth1 with
+    /// 10.78.0.N …
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     networks: u8,
     /// Largest packet of each network, as in 9000,1500; the last one is that of all further ones

@@ -1,7 +1,8 @@
 //! The threads that join link, logic and tree.
 //!
-//! * receivers: one at a time and path waits for packets ("leads"), answers acknowledged operations, applies
-//!   the peer's operations in order; before it waits for a disk it hands the lead on;
+//! * receivers: on each path one at a time waits for packets ("leads"), answers acknowledged
+//!   operations, applies the peer's operations in order; before it waits for a disk it hands the
+//!   lead on;
 //! * sync workers: the syncs that came together, so that the file system can group them;
 //! * director: the only one that feeds [`Member`] with anything but acknowledgements, and performs
 //!   its outputs in order;

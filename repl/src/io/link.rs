@@ -114,9 +114,9 @@ impl Link {
         }
     }
 
-    /// Feeds what one receive call on a path returned, then everything that follows from it. Bytes of the
-    /// current session's stream are appended to `rx`; a new session empties it first. Returns
-    /// whether there was anything but probes in it.
+    /// Feeds what one receive call on a path returned, then everything that follows from it. Bytes
+    /// of the current session's stream are appended to `rx`; a new session empties it first.
+    /// Returns whether there was anything but probes in it.
     pub(super) fn receive(
         &mut self,
         now: Instant,

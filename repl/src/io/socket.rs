@@ -1,5 +1,5 @@
-//! The UDP socket of one path: sent to by whoever has something to send, received from by one thread
-//! at a time.
+//! The UDP socket of one path: sent to by whoever has something to send, received from by one
+//! thread at a time.
 
 use quinn_proto::Transmit;
 use quinn_udp::UdpSocketState;

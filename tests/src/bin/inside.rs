@@ -3,6 +3,7 @@
 //!
 //! Prints what it found and ends with 1 if that was anything.
 
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::ExitCode;
 use tandem_tests::generate::{Features, Generator};
@@ -13,7 +14,7 @@ use tandem_tests::{concurrent, load, posix, sys};
 
 const USAGE: &str = "usage: inside posix DIR [FILTER] | model DIR SEED RUNS STEPS | \
                      concurrent DIR SEED CASE | sync DIR | \
-                     load DIR LOGS | datagrams DIR ADDRESS SEED COUNT";
+                     load DIR LOGS | datagrams DIR ADDRESS SEED COUNT [SOURCE]";
 
 /// What a replicated directory has. Files without a name are asked for by the table of cases.
 const FEATURES: Features = Features {
@@ -50,9 +51,10 @@ fn run(words: &[&str]) -> Result<(), String> {
     match (*what, rest) {
         ("sync", []) => sys::syncfs(&dir).map_err(|error| format!("syncfs: {error}")),
         ("load", [logs]) => load::run(&dir, Path::new(logs)),
-        ("datagrams", [address, seed, count]) => {
+        ("datagrams", [address, seed, count, source @ ..]) => {
             let number = |text: &str| text.parse::<u64>().map_err(|_| USAGE.to_string());
-            let sent = throw_datagrams(address, number(seed)?, number(count)?);
+            let source = source.first().copied();
+            let sent = throw_datagrams(address, number(seed)?, number(count)?, source);
             sent.map_err(|error| format!("{address}: {error}"))
         }
         ("posix", filter) => {
@@ -104,10 +106,19 @@ fn run(words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Random bytes to a port: noise, and what begins like a packet of QUIC.
-fn throw_datagrams(address: &str, seed: u64, count: u64) -> std::io::Result<()> {
+/// Random bytes to a port: noise, and what begins like a packet of QUIC. With a source they pretend
+/// to come from there.
+fn throw_datagrams(
+    address: &str,
+    seed: u64,
+    count: u64,
+    source: Option<&str>,
+) -> std::io::Result<()> {
     let mut rng = Rng::new(seed);
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let plain = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let forger = source
+        .map(|source| Forger::new(source, address))
+        .transpose()?;
     for _ in 0..count {
         let len = rng.index(1400);
         let mut bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
@@ -120,7 +131,44 @@ fn throw_datagrams(address: &str, seed: u64, count: u64) -> std::io::Result<()> 
                 _ => {}
             }
         }
-        socket.send_to(&bytes, address)?;
+        match &forger {
+            None => plain.send_to(&bytes, address)?,
+            Some(forger) => forger.send(&bytes)?,
+        };
     }
     Ok(())
+}
+
+/// Sends datagrams with a source of its own choice.
+struct Forger {
+    socket: socket2::Socket,
+    source: SocketAddrV4,
+    target: SocketAddrV4,
+}
+
+impl Forger {
+    fn new(source: &str, target: &str) -> std::io::Result<Self> {
+        let parsed = |text: &str| text.parse().map_err(std::io::Error::other);
+        let raw = Some(socket2::Protocol::from(libc::IPPROTO_RAW));
+        Ok(Self {
+            socket: socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, raw)?,
+            source: parsed(source)?,
+            target: parsed(target)?,
+        })
+    }
+
+    fn send(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        const UDP: u8 = libc::IPPROTO_UDP as u8;
+        let length = bytes.len() as u16 + 8;
+        // The kernel fills in what is 0: length, number, checksum. UDP does without one.
+        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, UDP, 0, 0];
+        for address in [self.source, self.target] {
+            packet.extend_from_slice(&address.ip().octets());
+        }
+        for field in [self.source.port(), self.target.port(), length, 0] {
+            packet.extend_from_slice(&field.to_be_bytes());
+        }
+        packet.extend_from_slice(bytes);
+        self.socket.send_to(&packet, &self.target.into())
+    }
 }
