@@ -5,6 +5,7 @@
 //! mount inside another node's namespace, and on the tree below that mount.
 
 pub mod acl;
+pub mod application;
 pub mod broken_disk;
 pub mod cluster;
 pub mod concurrent;
@@ -12,6 +13,7 @@ pub mod etcd;
 pub mod frames;
 pub mod generate;
 pub mod load;
+pub mod managed_world;
 pub mod mirror;
 pub mod model;
 pub mod ops;
