@@ -10,6 +10,7 @@ pub mod broken_disk;
 pub mod cluster;
 pub mod concurrent;
 pub mod etcd;
+pub mod failovers;
 pub mod frames;
 pub mod generate;
 pub mod load;

@@ -6,6 +6,7 @@
 
 pub mod eyes;
 pub mod notes;
+mod waits;
 
 use crate::application::PORT;
 use crate::cluster::{self, Cluster, Node};
@@ -94,6 +95,9 @@ impl World {
     ) -> Result<Self> {
         let mut world = Self::bare(at, binary, helper, more, keys)?;
         world.is_settled("node1", "node2", SOON)?;
+        if more.contains(&"--witness") {
+            world.witness_is_told("node1")?;
+        }
         world.starts_client()?;
         Ok(world)
     }
@@ -142,7 +146,10 @@ impl World {
         let program = [&self.helper, "application", "client", &address, notes];
         let command = self.cluster.exec_command("node3", &[], &program);
         self.client = Some(Running::start(command, &self.notes.join("client.output"))?);
-        self.is_answered_by("node1", SOON)
+        self.is_answered_by("node1", SOON)?;
+        // There shall be something to lose.
+        thread::sleep(PAUSE * 15);
+        Ok(())
     }
 
     /// What the application and its client wrote down.
@@ -211,71 +218,43 @@ impl World {
         self.cluster.exec("node3", &["sh", "-c", script]).map(drop)
     }
 
-    /// Starts it again.
+    /// Starts it again, and waits until this node has told it.
     ///
     /// # Errors
-    /// Those of the lab.
-    pub fn start_witness(&self) -> Result<Running> {
+    /// It is not told.
+    pub fn start_witness(&self, node: &str) -> Result<Running> {
         let command = self.cluster.tandem_command("node3", &["witness"])?;
-        Running::start(command, &self.notes.join("witness.output"))
+        let running = Running::start(command, &self.notes.join("witness.output"))?;
+        self.witness_is_told(node)?;
+        Ok(running)
     }
 
-    /// Waits until `prim` serves with `second` behind it, both Ready.
+    /// What the manager of a node tells.
     ///
     /// # Errors
-    /// They do not get there.
-    pub fn is_settled(&self, prim: &str, second: &str, limit: Duration) -> Result<()> {
-        let what = format!("{prim} is PRIM and {second} SECOND, both ready");
-        let ready = |nodes: &[Node], name: &str, state: &str| {
-            let mut nodes = nodes.iter();
-            nodes.any(|n| n.name == name && n.state == state && n.readiness == "Ready")
-        };
-        let both = |n: &[Node]| ready(n, prim, "PRIM") && ready(n, second, "SECOND");
-        self.cluster.wait_until(&what, limit, both)
+    /// It does not answer.
+    pub fn manager(&self, node: &str) -> Result<Value> {
+        let text = self.cluster.tandem(node, &["status", "--json"])?;
+        serde_json::from_str(&text).with_context(|| text.clone())
     }
 
-    /// Waits until a node is in a state and Ready, or for `WAIT` not.
-    ///
-    /// # Errors
-    /// It does not get there.
-    pub fn is_in(&self, name: &str, state: &str, limit: Duration) -> Result<()> {
-        let rest = if state == "WAIT" { "NotReady" } else { "Ready" };
-        let there = |n: &Node| n.name == name && n.state == state && n.readiness == rest;
-        let what = format!("{name} is {state}, {rest}");
-        self.cluster
-            .wait_until(&what, limit, |nodes| nodes.iter().any(there))
-    }
-
-    /// Waits until the client has an answer that this node began to give after now.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn is_answered_by(&self, node: &str, limit: Duration) -> Result<()> {
-        let (now, started) = (sys::boot_clock(), Instant::now());
-        loop {
-            let answers = notes::answers(&self.notes)?;
-            let by = |a: &notes::Answered| a.began > now && a.node() == node;
-            if answers.iter().rev().take(50).any(by) {
-                return Ok(());
-            }
-            let last = answers.last();
-            ensure!(
-                started.elapsed() < limit,
-                "the client has no answer of {node}; the last one is {last:?}; {:?}",
-                self.cluster.status()
-            );
-            thread::sleep(PAUSE);
-        }
-    }
-
-    /// The module as the manager of a node tells it.
+    /// The lab's module as the manager of a node tells it.
     ///
     /// # Errors
     /// It does not answer.
     pub fn module(&self, node: &str) -> Result<Value> {
-        let text = self.cluster.tandem(node, &["status", "--json"])?;
-        let mut answer: Value = serde_json::from_str(&text)?;
-        Ok(answer["modules"][0].take())
+        self.module_named(node, "data")
+    }
+
+    /// A module as the manager of a node tells it.
+    ///
+    /// # Errors
+    /// It does not answer, or has no such module.
+    pub fn module_named(&self, node: &str, name: &str) -> Result<Value> {
+        let answer = self.manager(node)?;
+        let mut modules = answer["modules"].as_array().into_iter().flatten();
+        let found = modules.find(|m| m["module"] == name).cloned();
+        found.with_context(|| format!("{node} has no module {name}"))
     }
 
     /// Why a node is not what it should be; empty if it is.
@@ -284,19 +263,6 @@ impl World {
     /// Those of `tandem lab status`.
     pub fn reason(&self, name: &str) -> Result<String> {
         Ok(self.cluster.node(name)?.reason.unwrap_or_default())
-    }
-
-    /// Waits for words in the reason of a node.
-    ///
-    /// # Errors
-    /// They do not come.
-    pub fn says(&self, node: &str, words: &str, limit: Duration) -> Result<()> {
-        let says = |nodes: &[Node]| {
-            let mut nodes = nodes.iter().filter(|n| n.name == node);
-            nodes.any(|n| n.reason.as_ref().is_some_and(|r| r.contains(words)))
-        };
-        let what = format!("{node} says {words}");
-        self.cluster.wait_until(&what, limit, says)
     }
 
     /// Ends application's writers and client, and looks for everything: what was answered is on

@@ -70,7 +70,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 fn kill_the_application(world: &World, node: &str) {
     let script = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline 2>/dev/null \
-         | grep -q 'application serve /'; then kill -KILL ${p#/proc/}; fi; done";
+         | grep -q 'application[ ]serve /'; then kill -KILL ${p#/proc/}; fi; done";
     world.exec(node, &["sh", "-c", script]).unwrap();
 }
 
@@ -269,6 +269,79 @@ fn c05_an_own_command_and_every_reaction() {
     flags.lower("stops", "node2");
     world.tandem("node2", &["start"]).unwrap();
     ends_well(&mut world, "node1", "node2");
+}
+
+/// Two more modules beside the lab's, which look at it: they are there after the next boot.
+fn two_more_modules(world: &World) {
+    for (number, (name, reaction)) in [("waits", "wait"), ("again", "stopstart")]
+        .iter()
+        .enumerate()
+    {
+        let port = 7420 + number;
+        let text = format!(
+            "(mode: mirror, nodes: [\"node1\", \"node2\"], directories: [\"/mnt/disk/{name}\"], \
+             port: {port}, max_restarts: 0, checkers: [(name: \"data\", module: \"data\", \
+             when: {}, {OFTEN}, on_failure: {reaction})])\n",
+            if *name == "waits" { "started" } else { "prim" }
+        );
+        for node in ["node1", "node2"] {
+            let dir = world.node_dir(node);
+            fs::create_dir(dir.join("disk").join(name)).unwrap();
+            fs::write(dir.join("etc/modules").join(format!("{name}.ron")), &text).unwrap();
+        }
+    }
+    for node in ["node2", "node1"] {
+        world.power_off(node).unwrap();
+    }
+    for node in ["node1", "node2"] {
+        world.power_on(node).unwrap();
+    }
+    world.is_settled("node1", "node2", SOON).unwrap();
+}
+
+#[test]
+fn c06_a_module_follows_another_one() {
+    let Some(mut world) = world("C06", &[], "") else {
+        return;
+    };
+    two_more_modules(&world);
+    let is = |node: &str, name: &str, state: &str| {
+        let module = world.module_named(node, name).unwrap();
+        module["state"] == state && module["readiness"] == "Ready"
+    };
+    for name in ["waits", "again"] {
+        world.tandem("node2", &["start", name]).unwrap();
+        until("the word is heard", || {
+            world.tandem("node1", &["prim", name]).is_ok()
+        });
+        until(name, || {
+            is("node1", name, "PRIM") && is("node2", name, "SECOND")
+        });
+    }
+    let log = |node: &str, words: &str| {
+        let log = world.tandem(node, &["log", "again"]).unwrap();
+        log.matches(words).count()
+    };
+    // What it stands on is restarted, so it is, too.
+    world.tandem("node1", &["restart", "data"]).unwrap();
+    until("it was started again", || {
+        log("node1", "stopstart begins") == 1
+    });
+    until("again serves", || {
+        is("node1", "again", "PRIM") || is("node2", "again", "PRIM")
+    });
+    // What it stands on is not there, so it waits, and wakes up by itself.
+    world.tandem("node1", &["stop", "data"]).unwrap();
+    until("it waits", || {
+        let module = world.module_named("node1", "waits").unwrap();
+        module["state"] == "WAIT" && module["reason"]["reason"].to_string().contains("data")
+    });
+    until("the other serves", || is("node2", "waits", "ALONE"));
+    world.tandem("node1", &["start", "data"]).unwrap();
+    until("it woke up", || {
+        is("node1", "waits", "SECOND") && is("node2", "waits", "PRIM")
+    });
+    ends_well(&mut world, "node2", "node1");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn m26_the_serving_nodes_disk_is_full() {
 
 /// A world on a file system that gets full when told to, with a file of a megabyte whose room on
 /// one node is gone then: writing it back fails.
-fn with_a_broken_place(test: &str, node: &str) -> Option<(World, Small)> {
+fn with_a_broken_place(test: &str, node: &str) -> Option<(Small, World)> {
     let binary = tandem_tests::cluster::binary(test)?;
     let small = Small::new(&format!("managed-{node}"), 400).unwrap();
     let helper = env!("CARGO_BIN_EXE_inside");
@@ -83,12 +83,12 @@ fn with_a_broken_place(test: &str, node: &str) -> Option<(World, Small)> {
     let file = world.node(node).unwrap().replica.join("broken");
     broken_disk::punch(&image(&world, node), &file).unwrap();
     small.fill().unwrap();
-    Some((world, small))
+    Some((small, world))
 }
 
 #[test]
 fn m27_a_sync_fails_on_the_serving_node_and_the_application_moves() {
-    let Some((mut world, small)) = with_a_broken_place("M27, the serving node", "node1") else {
+    let Some((small, mut world)) = with_a_broken_place("M27, the serving node", "node1") else {
         return;
     };
     let failed = boot_clock();
@@ -96,7 +96,7 @@ fn m27_a_sync_fails_on_the_serving_node_and_the_application_moves() {
     assert!(said.contains("fsync"), "{said}");
     world.is_in("node2", "ALONE", SOON).unwrap();
     world.is_answered_by("node2", SOON).unwrap();
-    world.says("node1", "local-disk", SOON).unwrap();
+    world.says("node1", "disk", SOON).unwrap();
     assert!(!world.eyes().has("node1"));
     // A disk that is good again, and a daemon that is started anew: the operator's word.
     small.empty().unwrap();
@@ -110,7 +110,7 @@ fn m27_a_sync_fails_on_the_serving_node_and_the_application_moves() {
 
 #[test]
 fn m27_a_sync_fails_on_the_following_node_and_nobody_else_notices() {
-    let Some((mut world, small)) = with_a_broken_place("M27, the following node", "node2") else {
+    let Some((small, mut world)) = with_a_broken_place("M27, the following node", "node2") else {
         return;
     };
     let failed = boot_clock();

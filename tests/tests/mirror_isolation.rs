@@ -151,7 +151,7 @@ fn m17_with_a_witness_exactly_one_side_serves_whatever_is_cut() {
         pass(Duration::from_millis(50));
     }
     assert_eq!(starts(&world), 1);
-    let _witness = world.start_witness().unwrap();
+    let _witness = world.start_witness("node1").unwrap();
     // Between the two; both reach the witness.
     world.lab("cut", &["node1", "node2"]).unwrap();
     let one = |nodes: &[Node]| matches!(states(nodes), ["ALONE", "WAIT"] | ["WAIT", "ALONE"]);

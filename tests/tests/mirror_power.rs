@@ -99,7 +99,7 @@ fn m10_with_a_silent_witness_the_application_stops_with_the_reason() {
     world.is_in("node1", "WAIT", SOON).unwrap();
     assert!(!world.eyes().has("node1"));
     stays(&world, "node1", "WAIT", Duration::from_secs(2));
-    let _witness = world.start_witness().unwrap();
+    let _witness = world.start_witness("node1").unwrap();
     world.is_in("node1", "ALONE", SOON).unwrap();
     world.power_on("node2").unwrap();
     world.is_settled("node1", "node2", SOON).unwrap();
@@ -153,37 +153,40 @@ fn m12_both_lose_power_and_one_returns_it_waits() {
     world.everything_is_found("node2", &[]).unwrap();
 }
 
-/// Both lose power, node2 alone returns, and serves after its time; then the other returns.
-fn one_returns_and_serves(world: &mut World, time: Duration) {
+/// Both lose power, one alone returns, and serves after its time; then the other returns.
+fn one_returns_and_serves(world: &mut World, (one, other): (&str, &str)) {
     world.power_off("node1").unwrap();
     world.power_off("node2").unwrap();
     let returned = boot_clock();
-    world.power_on("node2").unwrap();
-    stays(world, "node2", "WAIT", time - Duration::from_millis(500));
-    world.is_in("node2", "ALONE", SOON).unwrap();
+    world.power_on(one).unwrap();
+    stays(world, one, "WAIT", AFTER - Duration::from_millis(500));
+    world.is_in(one, "ALONE", SOON).unwrap();
     let served = since(returned);
     println!("serves after {served:?}");
-    assert!(served > time && served < time + STALL_LIMIT, "{served:?}");
-    world.is_answered_by("node2", SOON).unwrap();
-    world.power_on("node1").unwrap();
-    world.is_settled("node2", "node1", SOON).unwrap();
-    world.ends_well("node2").unwrap();
-    world.everything_is_found("node1", &[]).unwrap();
+    assert!(served > AFTER && served < AFTER + STALL_LIMIT, "{served:?}");
+    world.is_answered_by(one, SOON).unwrap();
+    world.power_on(other).unwrap();
+    world.is_settled(one, other, SOON).unwrap();
+    world.ends_well(one).unwrap();
+    world.everything_is_found(other, &[]).unwrap();
 }
 
-const AFTER: [&str; 2] = ["--after-power-loss", "4s"];
+/// `after_power_loss` of these tests.
+const AFTER: Duration = Duration::from_secs(4);
+const AFTER_WORDS: [&str; 2] = ["--after-power-loss", "4s"];
 
 #[test]
 fn m12_with_a_witness_the_one_that_returns_serves_after_a_time() {
-    let more = [WITNESS, AFTER].concat();
+    let more = [WITNESS, AFTER_WORDS].concat();
     if let Some(mut world) = world("M12, a witness", &more, "") {
-        one_returns_and_serves(&mut world, Duration::from_secs(4));
+        one_returns_and_serves(&mut world, ("node2", "node1"));
     }
 }
 
+/// By policy `wait` that is the one that served.
 #[test]
 fn m12_with_a_time_set_the_one_that_returns_serves_after_it() {
-    if let Some(mut world) = world("M12, a time", &AFTER, "") {
-        one_returns_and_serves(&mut world, Duration::from_secs(4));
+    if let Some(mut world) = world("M12, a time", &AFTER_WORDS, "") {
+        one_returns_and_serves(&mut world, ("node1", "node2"));
     }
 }

@@ -66,6 +66,8 @@ pub struct Machine {
     ask_again: Instant,
     fencing: Option<u64>,
     fence_again: Instant,
+    /// This node serves because it lost the one that did, by nobody's word but the manager's.
+    took_over: bool,
     /// The daemon's last refusal to serve.
     refused: Option<Refusal>,
     /// A command that waits for the daemon's answer.
@@ -75,6 +77,8 @@ pub struct Machine {
     waiting: Vec<u64>,
     /// Checkers that keep the module waiting, by name.
     blocked: BTreeMap<String, Refusal>,
+    /// Checkers for which this node, which serves, is to wait when another can serve: since then.
+    yields: BTreeMap<String, (Instant, Refusal)>,
     /// Checkers that are down.
     down: BTreeMap<String, String>,
     /// What failed last here, until it succeeds.
@@ -131,11 +135,13 @@ impl Machine {
             ask_again: now,
             fencing: None,
             fence_again: now,
+            took_over: false,
             refused: None,
             order: None,
             job: None,
             waiting: Vec::new(),
             blocked: BTreeMap::new(),
+            yields: BTreeMap::new(),
             down: BTreeMap::new(),
             trouble: None,
             retry: now,
@@ -238,6 +244,7 @@ impl Machine {
         // A step that needs no time makes room for the next at once.
         for _ in 0..32 {
             let before = (self.next, self.out.len(), self.has, self.middle);
+            self.tend_yields();
             self.tend_job();
             self.tend_application();
             self.tend_daemon();

@@ -2,9 +2,13 @@
 
 use crate::load::{self, WRITERS};
 use anyhow::{Context, Result, ensure};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How much of the client's log is lately, bytes.
+const LATELY: u64 = 2000;
 
 /// One start of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,13 +94,42 @@ pub fn instances(notes: &Path) -> Result<Vec<Instance>> {
 /// # Errors
 /// A log that cannot be read.
 pub fn answers(notes: &Path) -> Result<Vec<Answered>> {
-    let text = fs::read_to_string(notes.join("client")).unwrap_or_default();
-    // The last line may be half there.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole
-        .lines()
-        .map(|line| answered(line).context(line.to_string()))
-        .collect()
+    answers_from(notes, 0).map(|(answers, _)| answers)
+}
+
+/// What the client was answered lately.
+///
+/// # Errors
+/// A log that cannot be read.
+pub fn last_answers(notes: &Path) -> Result<Vec<Answered>> {
+    let length = fs::metadata(notes.join("client")).map_or(0, |m| m.len());
+    let (text, _) = text_from(notes, length.saturating_sub(LATELY))?;
+    // The first line is cut, unless it is the very first.
+    let lines = text.lines().skip(usize::from(length > LATELY));
+    lines.map(|l| answered(l).context(l.to_string())).collect()
+}
+
+/// What the client was answered beyond a place in its log, and the place where that ends.
+///
+/// # Errors
+/// A log that cannot be read.
+pub fn answers_from(notes: &Path, from: u64) -> Result<(Vec<Answered>, u64)> {
+    let (text, to) = text_from(notes, from)?;
+    let answers = text.lines().map(|l| answered(l).context(l.to_string()));
+    Ok((answers.collect::<Result<_>>()?, to))
+}
+
+/// Whole lines of the client's log from a place on, and where they end.
+fn text_from(notes: &Path, from: u64) -> Result<(String, u64)> {
+    let Ok(mut file) = File::open(notes.join("client")) else {
+        return Ok((String::new(), from));
+    };
+    file.seek(SeekFrom::Start(from))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    let to = from + text.len() as u64;
+    Ok((text, to))
 }
 
 fn answered(line: &str) -> Result<Answered> {

@@ -40,6 +40,9 @@ impl Machine {
                 };
             }
         }
+        if matches!(is, State::Second | State::Prim) {
+            self.took_over = false;
+        }
         if is == State::Second {
             // Somebody else serves: nothing fails over to here.
             self.failing_over = false;
@@ -50,6 +53,10 @@ impl Machine {
         };
         if matters(&before) != matters(&self.daemon) {
             self.ask_again = self.now;
+        }
+        if peer(&before) != peer(&self.daemon) {
+            // It was refused in another situation.
+            self.refused = None;
         }
         if let Some(Job::Swap {
             asked: Some(_),
@@ -140,7 +147,24 @@ impl Machine {
         if view.state == State::Wait && self.job.is_none() {
             self.ask(&view);
         }
+        self.yield_after_a_split(&view);
         self.go_home(&view);
+    }
+
+    /// Both served, apart from each other, as the policy lets them; now they meet (M13). Who
+    /// served before stays, who took over gives way: what only this node has is kept aside.
+    fn yield_after_a_split(&mut self, view: &View) {
+        let split = view.reason.as_ref().is_some_and(|r| r.code == "diverged");
+        let both = view.state == State::Alone && view.peer_serves();
+        let free = self.job.is_none() && self.asking.is_none() && self.now >= self.ask_again;
+        if split && both && free && self.took_over && !self.wants.maintenance {
+            self.log(format!(
+                "{} served all the time and goes on: what was written here is kept aside",
+                self.config.peer
+            ));
+            self.ask_again = self.now + AGAIN;
+            self.order = Some((None, Ask::Resync { everything: false }));
+        }
     }
 
     fn start_daemon(&mut self) {
@@ -167,6 +191,7 @@ impl Machine {
         self.ask_again = self.now + AGAIN;
         self.asking = Some(ask);
         if ask != Ask::Second {
+            self.took_over = !view.served;
             self.mark(Phase::Decided);
         }
         self.out.push(Output::Ask(ask));
@@ -257,6 +282,13 @@ fn state(daemon: &Daemon) -> State {
     match daemon {
         Daemon::Gone => State::Stop,
         Daemon::Up(view) => view.state,
+    }
+}
+
+fn peer(daemon: &Daemon) -> Option<(bool, Option<State>)> {
+    match daemon {
+        Daemon::Gone => None,
+        Daemon::Up(v) => Some((v.peer_connected, v.peer_state)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The machine in a small world: a daemon that answers as real ones do, steps that take time and
 //! may fail, and what must hold whatever happens.
 
+mod both;
 mod chaos;
 mod stories;
 
@@ -46,6 +47,12 @@ pub(super) fn config() -> Module {
             checker("wait", Reaction::Wait),
             checker("stop", Reaction::Stop),
             checker("swap", Reaction::Swap),
+            Checker {
+                kind: CheckerKind::Ping {
+                    host: "10.0.0.254".into(),
+                },
+                ..checker("gateway", Reaction::Wait)
+            },
         ],
         variables: BTreeMap::new(),
         stall_limit: Duration::from_secs(3),

@@ -9,7 +9,7 @@ fn started() -> World {
 }
 
 /// Serving with a follower.
-fn prim() -> World {
+pub(super) fn prim() -> World {
     let mut world = started();
     world.settle();
     world.set(State::Prim, Some(State::Second));

@@ -1,0 +1,133 @@
+//! What concerns both nodes at once: a fault that both of them find, a split that heals, refusals
+//! that are repeated.
+
+use super::stories::prim;
+use super::*;
+
+fn gateway(world: &mut World, up: bool) {
+    world.input(Input::Checker {
+        name: "gateway".into(),
+        up,
+        detail: "no answer".into(),
+    });
+}
+
+fn serves(world: &World) -> bool {
+    world.machine.shown().state.serves() && world.addresses
+}
+
+#[test]
+fn what_both_nodes_find_down_does_not_take_the_service_down() {
+    let mut world = prim();
+    gateway(&mut world, false);
+    world.pass(Duration::from_millis(1500));
+    // The other one found it, too, and left.
+    world.set(State::Alone, None);
+    for _ in 0..300 {
+        world.pass(Duration::from_millis(100));
+        assert!(serves(&world));
+    }
+    assert!(
+        world.scripts.iter().all(|(s, _)| !s.stops()),
+        "{:?}",
+        world.scripts
+    );
+    assert_eq!(world.machine.shown().why[0].code, "checker-down");
+}
+
+#[test]
+fn what_only_the_serving_node_finds_down_moves_the_service_a_little_later() {
+    let mut world = prim();
+    gateway(&mut world, false);
+    world.pass(Duration::from_millis(1500));
+    assert!(serves(&world));
+    world.pass(Duration::from_millis(600));
+    world.settle();
+    assert_eq!(world.machine.shown().state, State::Wait);
+    assert_eq!(world.daemon, Daemon::Gone);
+    gateway(&mut world, true);
+    world.settle();
+    assert_eq!(world.machine.shown().state, State::Alone);
+}
+
+#[test]
+fn the_last_node_gives_way_to_one_that_comes_back_whole() {
+    let mut world = prim();
+    world.set(State::Alone, None);
+    gateway(&mut world, false);
+    world.pass(Duration::from_secs(30));
+    assert!(serves(&world));
+    world.set(State::Prim, Some(State::Second));
+    world.pass(Duration::from_secs(1));
+    world.settle();
+    assert_eq!(world.machine.shown().state, State::Wait);
+}
+
+fn split(world: &mut World) {
+    let mut apart = view(State::Alone, Some(State::Alone));
+    apart.reason = Some(refusal("diverged"));
+    world.daemon = Daemon::Up(apart);
+    world.tell();
+}
+
+#[test]
+fn who_took_over_gives_way_when_a_split_heals() {
+    let mut world = prim();
+    world.set(State::Second, Some(State::Prim));
+    world.settle();
+    world.set(State::Wait, None);
+    world.settle();
+    assert!(serves(&world), "{:?}", world.machine.shown());
+    split(&mut world);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.asked, [Ask::Resync { everything: false }]);
+}
+
+#[test]
+fn who_served_all_the_time_or_by_an_operators_word_does_not() {
+    let mut world = prim();
+    world.set(State::Alone, None);
+    split(&mut world);
+    world.pass(Duration::from_secs(5));
+    assert!(world.asked.is_empty(), "{:?}", world.asked);
+    let mut world = prim();
+    world.set(State::Second, Some(State::Prim));
+    world.settle();
+    world.set(State::Wait, None);
+    world.asked.clear();
+    world.command(7, Command::Prim { force: true });
+    world.settle();
+    split(&mut world);
+    world.pass(Duration::from_secs(5));
+    let resyncs = world
+        .asked
+        .iter()
+        .filter(|a| matches!(a, Ask::Resync { .. }));
+    assert_eq!(resyncs.count(), 0);
+}
+
+#[test]
+fn a_refusal_that_is_repeated_is_no_movement() {
+    let mut world = prim();
+    world.set(State::Wait, None);
+    for _ in 0..50 {
+        world.answer(Err(refusal("witness-silent")));
+        world.finish(Ok(()));
+        world.pass(Duration::from_millis(100));
+    }
+    for _ in 0..50 {
+        let shown = world.machine.shown();
+        assert_eq!(
+            (shown.state, shown.readiness),
+            (State::Wait, Readiness::NotReady)
+        );
+        assert_eq!(shown.reason.unwrap().code, "witness-silent");
+        // The daemon is finding out once more.
+        let mut asking = view(State::Wait, None);
+        asking.readiness = Readiness::Transient;
+        world.daemon = Daemon::Up(asking);
+        world.tell();
+        world.pass(Duration::from_millis(100));
+        world.answer(Err(refusal("witness-silent")));
+    }
+}
