@@ -43,8 +43,8 @@ impl Options {
                 .next()
                 .with_context(|| format!("{word} needs a value\n{USAGE}"))?;
             match *word {
-                "--count" => count = value.parse().context(*value)?,
-                "--seed" => seed = Some(value.parse().context(*value)?),
+                "--count" => count = value.parse().context(value.to_string())?,
+                "--seed" => seed = Some(value.parse().context(value.to_string())?),
                 "--only" => only = Some(Kind::parse(value)?),
                 _ => bail!("unknown: {word}\nusage: {USAGE}"),
             }

@@ -9,7 +9,7 @@ pub mod notes;
 mod waits;
 
 use crate::application::PORT;
-use crate::cluster::{self, Cluster, Node};
+use crate::cluster::{self, Cluster};
 use crate::load::{self, WRITERS};
 use crate::running::{Running, scratch_dir};
 use crate::sys;
@@ -105,10 +105,11 @@ impl World {
     fn bare(at: &Path, binary: PathBuf, helper: &str, more: &[&str], keys: &str) -> Result<Self> {
         let notes = scratch_dir("managed")?;
         let shown = notes.display();
+        let program = format!("\"{helper}\", \"application\"");
         let settings = format!(
             "virtual_ips: [\"{ADDRESS}\"],\n  scripts: (\n    \
-             start_prim: [\"{helper}\", \"application\", \"start\", \"{MOUNT}\", \"{shown}\"],\n    \
-             stop_prim: [\"{helper}\", \"application\", \"stop\", \"{shown}\"],\n  ),\n  {keys}"
+             start_prim: [{program}, \"start\", \"{MOUNT}\", \"{shown}\"],\n    \
+             stop_prim: [{program}, \"stop\", \"{shown}\"],\n  ),\n  {keys}"
         );
         let three = ["--nodes", "3", "--manager", "--settings", &settings];
         let cluster = Cluster::make_in(at, binary, helper, &[&three, more].concat())?;

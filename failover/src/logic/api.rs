@@ -153,6 +153,9 @@ pub enum Step {
     },
     /// Probed first; announced.
     TakeAddresses,
+    /// Taken without a question, and announced: this node took over, and who still answers for them
+    /// is the machine of the lost peer, which stands still or is cut off.
+    SeizeAddresses,
     ReleaseAddresses,
     StartDaemon,
     Fence(Action),

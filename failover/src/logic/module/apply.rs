@@ -72,7 +72,14 @@ impl Machine {
                 self.has = after(self.has, step);
             }
             Next::TakeAddresses if self.now < self.retry => {}
-            Next::TakeAddresses => self.begin(What::Next(step), Step::TakeAddresses, false),
+            Next::TakeAddresses => {
+                let take = if self.took_over || self.failing_over {
+                    Step::SeizeAddresses
+                } else {
+                    Step::TakeAddresses
+                };
+                self.begin(What::Next(step), take, false);
+            }
             Next::ReleaseAddresses => self.begin(What::Next(step), Step::ReleaseAddresses, false),
         }
     }

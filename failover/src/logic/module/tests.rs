@@ -125,7 +125,9 @@ impl World {
         match output {
             Output::Do(id, step) => {
                 match &step {
-                    Step::TakeAddresses => assert!(serves, "addresses without the right to serve"),
+                    Step::TakeAddresses | Step::SeizeAddresses => {
+                        assert!(serves, "addresses without the right to serve");
+                    }
                     Step::Script { script, force, .. } => {
                         let starts = *script == Script::StartPrim;
                         assert!(!starts || serves, "started without the right to serve");
@@ -179,7 +181,7 @@ impl World {
         let (id, step) = self.steps.pop_front()?;
         let ok = result.is_ok();
         match &step {
-            Step::TakeAddresses if ok => self.addresses = true,
+            Step::TakeAddresses | Step::SeizeAddresses if ok => self.addresses = true,
             Step::ReleaseAddresses => self.addresses = false,
             Step::StartDaemon if ok => {
                 self.daemon = Daemon::Up(view(State::Wait, None));
@@ -236,7 +238,7 @@ impl World {
 fn is_application(step: &Step) -> bool {
     matches!(
         step,
-        Step::Script { .. } | Step::TakeAddresses | Step::ReleaseAddresses
+        Step::Script { .. } | Step::TakeAddresses | Step::SeizeAddresses | Step::ReleaseAddresses
     )
 }
 

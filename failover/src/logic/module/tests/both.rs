@@ -131,3 +131,34 @@ fn a_refusal_that_is_repeated_is_no_movement() {
         world.answer(Err(refusal("witness-silent")));
     }
 }
+
+/// How the addresses are taken in the rest of what is under way.
+fn taking(world: &mut World) -> Option<Step> {
+    for _ in 0..100 {
+        match world.finish(Ok(())) {
+            Some(step @ (Step::TakeAddresses | Step::SeizeAddresses)) => return Some(step),
+            Some(_) => {}
+            None => {
+                world.answer(Ok(()));
+                world.pass(Duration::from_millis(100));
+            }
+        }
+    }
+    None
+}
+
+/// The kernel of a machine whose processes stand still answers for its addresses as before.
+#[test]
+fn who_takes_over_does_not_ask_the_lost_node_for_the_addresses() {
+    let mut world = prim();
+    world.set(State::Second, Some(State::Prim));
+    world.settle();
+    world.set(State::Wait, None);
+    assert_eq!(taking(&mut world), Some(Step::SeizeAddresses));
+    // On a planned move the other has released them, and nobody else may have them.
+    let mut world = prim();
+    world.set(State::Second, Some(State::Prim));
+    world.settle();
+    world.set(State::Alone, None);
+    assert_eq!(taking(&mut world), Some(Step::TakeAddresses));
+}
