@@ -153,8 +153,8 @@ pub enum Step {
     },
     /// Probed first; announced.
     TakeAddresses,
-    /// Taken without a question, and announced: this node took over, and who still answers for them
-    /// is the machine of the lost peer, which stands still or is cut off.
+    /// Taken without a question, and announced: the peer had them a moment ago. Who still answers for
+    /// them is the machine of a lost peer, which stands still or is cut off.
     SeizeAddresses,
     ReleaseAddresses,
     StartDaemon,

@@ -35,6 +35,9 @@ use tandem_repl::control::{Refusal, State};
 /// module. Less than the difference between a lease and the stall limit at their defaults, so that
 /// the addresses are gone before the peer may serve (design I13).
 const HELD_LIMIT: Duration = Duration::from_millis(300);
+/// After a sleep of this node the daemon, which slept as well, has looked at the clock within this:
+/// if it then serves and holds no change back, its lease was renewed since.
+const PROOF: Duration = Duration::from_millis(500);
 /// Between two questions to a daemon that refused, and between two attempts at what failed.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two attempts at a start script or an address that failed.
@@ -68,6 +71,8 @@ pub struct Machine {
     fence_again: Instant,
     /// This node serves because it lost the one that did, by nobody's word but the manager's.
     took_over: bool,
+    /// This node followed when it began to serve: the addresses were the other's a moment ago.
+    inherits: bool,
     /// The daemon's last refusal to serve.
     refused: Option<Refusal>,
     /// A command that waits for the daemon's answer.
@@ -85,7 +90,7 @@ pub struct Machine {
     trouble: Option<Refusal>,
     retry: Instant,
     /// No addresses before: this manager did not run for a while.
-    quarantine: Option<Instant>,
+    quarantine: Option<Quarantine>,
     restarts: VecDeque<Instant>,
     swap_again: Instant,
     /// The manager ends.
@@ -95,6 +100,15 @@ pub struct Machine {
     next: u64,
     now: Instant,
     out: Vec<Output>,
+}
+
+/// After a sleep: what the daemon said is not believed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quarantine {
+    /// When it is over: the daemon has found out what it may.
+    end: Instant,
+    /// From here on its word that changes flow ends it, too.
+    proof: Instant,
 }
 
 /// A step of the application.
@@ -136,6 +150,7 @@ impl Machine {
             fencing: None,
             fence_again: now,
             took_over: false,
+            inherits: false,
             refused: None,
             order: None,
             job: None,
@@ -238,7 +253,7 @@ impl Machine {
 
     /// Lets every lane go on.
     fn tend(&mut self) {
-        if self.quarantine.is_some_and(|end| self.now >= end) {
+        if self.quarantine.is_some_and(|q| self.now >= q.end) {
             self.quarantine = None;
         }
         // A step that needs no time makes room for the next at once.
@@ -262,8 +277,10 @@ impl Machine {
             "the manager did not run for {} ms",
             time.as_millis()
         ));
-        // Long enough for the daemon to have found out what it may.
-        self.quarantine = Some(self.now + self.config.stall_limit);
+        self.quarantine = Some(Quarantine {
+            end: self.now + self.config.stall_limit,
+            proof: self.now + PROOF,
+        });
     }
 
     fn on_address_lost(&mut self, address: &str) {

@@ -73,7 +73,8 @@ impl Machine {
             }
             Next::TakeAddresses if self.now < self.retry => {}
             Next::TakeAddresses => {
-                let take = if self.took_over || self.failing_over {
+                let others = self.inherits || self.took_over || self.failing_over;
+                let take = if others {
                     Step::SeizeAddresses
                 } else {
                     Step::TakeAddresses

@@ -43,6 +43,11 @@ impl Machine {
         if matches!(is, State::Second | State::Prim) {
             self.took_over = false;
         }
+        self.inherits = self.serves() && (follows || self.inherits);
+        let proved = self.view().is_some_and(|v| v.serves() && v.held.is_none());
+        if proved && self.quarantine.is_some_and(|q| self.now >= q.proof) {
+            self.quarantine = None;
+        }
         if is == State::Second {
             // Somebody else serves: nothing fails over to here.
             self.failing_over = false;

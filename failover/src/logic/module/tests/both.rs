@@ -155,10 +155,38 @@ fn who_takes_over_does_not_ask_the_lost_node_for_the_addresses() {
     world.settle();
     world.set(State::Wait, None);
     assert_eq!(taking(&mut world), Some(Step::SeizeAddresses));
-    // On a planned move the other has released them, and nobody else may have them.
+    // Nor on a planned move: it had them until now, so nobody else has.
     let mut world = prim();
     world.set(State::Second, Some(State::Prim));
     world.settle();
     world.set(State::Alone, None);
+    assert_eq!(taking(&mut world), Some(Step::SeizeAddresses));
+}
+
+#[test]
+fn who_begins_to_serve_asks_whether_somebody_has_the_addresses() {
+    let mut world = World::new(config());
+    world.command(1, Command::Prim { force: false });
     assert_eq!(taking(&mut world), Some(Step::TakeAddresses));
+}
+
+#[test]
+fn after_a_short_sleep_the_addresses_come_back_when_the_lease_is_proved() {
+    let mut world = prim();
+    world.input(Input::Slept(Duration::from_secs(2)));
+    assert!(!world.addresses);
+    // What it said before it slept.
+    world.tell();
+    world.pass(Duration::from_millis(400));
+    assert!(!world.addresses);
+    world.pass(Duration::from_millis(200));
+    let mut held = view(State::Prim, Some(State::Second));
+    held.held = Some(Duration::from_millis(600));
+    world.daemon = Daemon::Up(held);
+    world.tell();
+    world.finish(Ok(()));
+    assert!(!world.addresses, "its lease is over");
+    world.set(State::Prim, Some(State::Second));
+    world.finish(Ok(()));
+    assert!(world.addresses);
 }
