@@ -1,5 +1,7 @@
 //! The command line's types, and nothing that acts. Help texts are the doc comments here.
 
+mod setup;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Dirs, parse_duration};
 use crate::exit;
+
+pub(crate) use setup::{DoctorArgs, InitArgs, JoinArgs};
 
 /// Keeps the directories of an application equal on two servers, write by write.
 #[derive(Debug, Parser)]
@@ -69,6 +73,12 @@ impl DirArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Begin a new cluster on this node, and let the other node join it
+    Init(InitArgs),
+    /// Join the cluster that another node began
+    Join(JoinArgs),
+    /// Look whether this machine and its configuration are fit to run
+    Doctor(DoctorArgs),
     /// Run the file system daemon of one module in the foreground
     Fs {
         /// Name of the module
@@ -184,6 +194,12 @@ pub(crate) enum Command {
     Status {
         /// Name of the module; all when left out
         module: Option<String>,
+        /// The node that is asked; this one when left out. Needs the failover manager
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// Show it anew every second, until interrupted
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
         /// Print the daemon's answer as JSON, one line for each module
         #[arg(long)]
         json: bool,
@@ -214,6 +230,9 @@ pub(crate) struct ActionArgs {
     /// The node that is told; this one when left out. Needs the failover manager
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// All nodes of the module are told. Needs the failover manager
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) all: bool,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -285,6 +304,12 @@ pub(crate) enum DivergenceCommand {
 pub(crate) enum ConfigCommand {
     /// Check all files and print every problem
     Check,
+    /// Compare cluster.ron and the modules' files with another node's, by way of the failover
+    /// managers. Exit code 1: they differ
+    Diff {
+        /// The other node; may be left out when there is one
+        node: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod lab;
 mod logging;
+mod network;
 mod pki;
 
 use std::process::ExitCode;

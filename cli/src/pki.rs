@@ -13,9 +13,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -62,25 +65,96 @@ pub(crate) fn create_ca(cluster: &str) -> Result<Ca> {
 /// # Errors
 /// When `ca` is not a certificate with its own key, or `node` is not a DNS label.
 pub(crate) fn issue(ca: &Ca, node: &str) -> Result<NodeCert> {
-    let context = || format!("issuing the certificate of node `{node}`");
-    let ca_key = KeyPair::from_pem(&ca.key_pem).context("reading the CA's private key")?;
-    let issuer = Issuer::from_ca_cert_pem(&ca.cert_pem, ca_key).context("reading the CA")?;
+    issue_until(ca, node, NODE_VALID)
+}
+
+/// As [`issue`], for a shorter time.
+///
+/// # Errors
+/// When `ca` is not a certificate with its own key, or `name` is not a DNS name.
+pub(crate) fn issue_until(ca: &Ca, name: &str, valid: Duration) -> Result<NodeCert> {
+    let context = || format!("issuing the certificate of node `{name}`");
+    let issuer = issuer(ca)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).with_context(context)?;
-    let mut params = params(node, NODE_VALID);
-    params.subject_alt_names = CertificateParams::new(vec![node.to_string()])
-        .with_context(context)?
-        .subject_alt_names;
+    let params = node_params(name, valid).with_context(context)?;
+    let cert = params.signed_by(&key, &issuer).with_context(context)?;
+    Ok(NodeCert {
+        cert_pem: cert.pem(),
+        key_pem: key.serialize_pem(),
+    })
+}
+
+/// A node's new private key, and the request to have it certified, which may travel.
+pub(crate) struct Wish {
+    pub(crate) request_pem: String,
+    pub(crate) key_pem: String,
+}
+
+/// Makes a private key for the node named `node` and a request for its certificate.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub(crate) fn wish(node: &str) -> Result<Wish> {
+    let context = || format!("making the key of node `{node}`");
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).with_context(context)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, node);
+    let request = params.serialize_request(&key).with_context(context)?;
+    Ok(Wish {
+        request_pem: request.pem().with_context(context)?,
+        key_pem: key.serialize_pem(),
+    })
+}
+
+/// Issues the certificate of the node named `node` for the key of a request. Nothing but the key is
+/// taken from the request, whatever else it asks for.
+///
+/// # Errors
+/// When the request is none, was not made with its key, or `ca` is not a certificate with its own
+/// key.
+pub(crate) fn certify(ca: &Ca, node: &str, request_pem: &str) -> Result<String> {
+    let context = || format!("issuing the certificate of node `{node}`");
+    let issuer = issuer(ca)?;
+    let mut request = CertificateSigningRequestParams::from_pem(request_pem)
+        .with_context(|| format!("the request for the certificate of node `{node}`"))?;
+    request.params = node_params(node, NODE_VALID).with_context(context)?;
+    Ok(request.signed_by(&issuer).with_context(context)?.pem())
+}
+
+/// What a CA is recognised by: half of the BLAKE3 hash of its certificate, more than anybody can
+/// find a second certificate for.
+///
+/// # Errors
+/// When the text is no certificate.
+pub(crate) fn fingerprint(ca_pem: &str) -> Result<[u8; 16]> {
+    let cert = CertificateDer::from_pem_slice(ca_pem.as_bytes())
+        .map_err(|e| anyhow::anyhow!("ca.pem is not a certificate in PEM form: {e}"))?;
+    Ok(fingerprint_of(&cert))
+}
+
+/// As [`fingerprint`].
+pub(crate) fn fingerprint_of(cert: &CertificateDer<'_>) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&blake3::hash(cert).as_bytes()[..16]);
+    half
+}
+
+fn issuer(ca: &Ca) -> Result<Issuer<'static, KeyPair>> {
+    let key = KeyPair::from_pem(&ca.key_pem).context("reading the CA's private key")?;
+    Issuer::from_ca_cert_pem(&ca.cert_pem, key).context("reading the CA")
+}
+
+fn node_params(name: &str, valid: Duration) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = params(name, valid);
+    params.subject_alt_names = CertificateParams::new(vec![name.to_string()])?.subject_alt_names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
     params.use_authority_key_identifier_extension = true;
-    let cert = params.signed_by(&key, &issuer).with_context(context)?;
-    Ok(NodeCert {
-        cert_pem: cert.pem(),
-        key_pem: key.serialize_pem(),
-    })
+    Ok(params)
 }
 
 /// Writes a new file that everyone may read (a certificate).
@@ -130,8 +204,7 @@ mod tests {
 
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier;
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::pki_types::{PrivateKeyDer, ServerName, UnixTime};
     use rustls::server::WebPkiClientVerifier;
     use rustls::{RootCertStore, crypto::ring};
 
@@ -213,6 +286,75 @@ mod tests {
         };
         let forged = issue(&forger, "b");
         assert!(forged.is_err() || !as_server(&ca, &forged.unwrap(), "b", SystemTime::now()));
+    }
+
+    /// What [`certify`] gives for a request with these parameters.
+    fn certified(ca: &Ca, asked: &CertificateParams, node: &str) -> NodeCert {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let request = asked.serialize_request(&key).unwrap().pem().unwrap();
+        NodeCert {
+            cert_pem: certify(ca, node, &request).unwrap(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    #[test]
+    fn a_request_gets_the_name_it_is_given_and_no_other_right() {
+        let ca = create_ca("shop").unwrap();
+        let mut greedy = CertificateParams::new(vec!["a".to_string()]).unwrap();
+        greedy.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        greedy.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let node = certified(&ca, &greedy, "b");
+        assert!(as_server(&ca, &node, "b", SystemTime::now()));
+        assert!(as_client(&ca, &node));
+        assert!(!as_server(&ca, &node, "a", SystemTime::now()));
+        let forger = Ca {
+            cert_pem: node.cert_pem,
+            key_pem: node.key_pem,
+        };
+        let forged = issue(&forger, "a");
+        assert!(forged.is_err() || !as_server(&ca, &forged.unwrap(), "a", SystemTime::now()));
+    }
+
+    #[test]
+    fn a_request_that_was_tampered_with_is_refused() {
+        let ca = create_ca("shop").unwrap();
+        let asked = CertificateParams::new(vec!["b".to_string()]).unwrap();
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let request = asked.serialize_request(&key).unwrap();
+        let mut der = request.der().to_vec();
+        // The last byte is of the signature.
+        *der.last_mut().unwrap() ^= 1;
+        let mut pem = String::from("-----BEGIN CERTIFICATE REQUEST-----\n");
+        pem += &base64(&der);
+        pem += "-----END CERTIFICATE REQUEST-----\n";
+        assert!(certify(&ca, "b", &pem).is_err());
+        assert!(certify(&ca, "b", "nonsense").is_err());
+        assert!(certify(&ca, "b", &request.pem().unwrap()).is_ok());
+    }
+
+    /// Base64 in lines, as PEM has it.
+    fn base64(der: &[u8]) -> String {
+        const DIGITS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for (index, chunk) in der.chunks(3).enumerate() {
+            let mut bits = [0; 3];
+            bits[..chunk.len()].copy_from_slice(chunk);
+            let bits = u32::from_be_bytes([0, bits[0], bits[1], bits[2]]);
+            for place in 0..4 {
+                let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
+                text.push(if place > chunk.len() {
+                    '='
+                } else {
+                    digit.into()
+                });
+            }
+            if index % 16 == 15 {
+                text.push('\n');
+            }
+        }
+        text + "\n"
     }
 
     #[test]

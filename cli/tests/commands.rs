@@ -92,6 +92,7 @@ fn serving() -> Box<Status> {
         version: 1,
         served: false,
         held_ms: None,
+        serves_until_ms: None,
         lost: false,
         stale: false,
         left: false,

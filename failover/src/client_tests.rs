@@ -83,6 +83,7 @@ fn status() -> Status {
         version: 1,
         served: false,
         held_ms: None,
+        serves_until_ms: None,
         lost: false,
         stale: false,
         left: false,

@@ -55,6 +55,9 @@ pub enum Request {
         module: Option<String>,
         lines: usize,
     },
+    /// [`Inspection`]: what must be the same on the nodes. The numbers are those of users and
+    /// groups whose names are wanted.
+    Inspect { uids: Vec<u32>, gids: Vec<u32> },
 }
 
 /// What a module can be told.
@@ -83,6 +86,22 @@ pub enum Answer {
     Refused(Refusal),
     Failovers(Vec<Failover>),
     Log(Vec<String>),
+    Inspected(Box<Inspection>),
+}
+
+/// What a node shows so that it can be compared with another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    pub node: String,
+    /// Of the program.
+    pub version: String,
+    /// Its wall clock, milliseconds since 1970. No decision depends on it.
+    pub clock_ms: u64,
+    /// `cluster.ron` and `modules/NAME.ron`, by their names below the configuration directory.
+    pub files: BTreeMap<String, String>,
+    /// Names of the users and groups that were asked for and are known.
+    pub users: BTreeMap<u32, String>,
+    pub groups: BTreeMap<u32, String>,
 }
 
 /// A node as its manager sees it.
@@ -101,6 +120,9 @@ pub struct PeerStatus {
     pub node: String,
     /// Heard of lately over at least one path.
     pub alive: bool,
+    /// Why it is not heard of.
+    #[serde(default)]
+    pub reason: Option<Refusal>,
     pub paths: Vec<PathStatus>,
     /// What it said of its modules last.
     pub modules: BTreeMap<String, Brief>,

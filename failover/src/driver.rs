@@ -7,6 +7,7 @@
 mod checkers;
 mod control;
 mod module;
+mod notify;
 mod perform;
 mod signals;
 mod timeline;
@@ -21,6 +22,7 @@ use crate::io::store::StoreError;
 use crate::io::vip::{Addresses, VipError, VipEvent};
 use crate::logic::api::{Command, Daemon, Input};
 use module::Runtime;
+use notify::Notifier;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -47,6 +49,8 @@ pub struct Settings {
     pub port: u16,
     pub state_dir: PathBuf,
     pub run_dir: PathBuf,
+    /// Shown to other nodes, without its secrets.
+    pub config_dir: PathBuf,
     /// The `tandem` program and the arguments that name its directories.
     pub program: Vec<String>,
     pub modules: Vec<Module>,
@@ -96,6 +100,7 @@ struct Manager {
     modules: Vec<Runtime>,
     peers: Peers,
     log: EventLog,
+    notifier: Notifier,
     /// Since when it ends.
     ending: Option<Instant>,
 }
@@ -140,6 +145,7 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
         modules,
         peers,
         log,
+        notifier: Notifier::start(),
         ending: None,
     };
     tracing::info!("failover manager of {} is ready", manager.settings.node);
@@ -171,8 +177,11 @@ impl Manager {
     fn run(&mut self, events: &Receiver<Event>) {
         let mut last = clock::now();
         let mut next_tick = last + TICK;
+        self.notifier.ready();
         loop {
-            let wait = next_tick.saturating_duration_since(clock::now());
+            let dues = self.modules.iter().filter_map(|m| m.machine.due());
+            let due = dues.fold(next_tick, Instant::min);
+            let wait = due.saturating_duration_since(clock::now());
             let event = events.recv_timeout(wait);
             let now = clock::now();
             let away = now.saturating_duration_since(last);
@@ -186,12 +195,17 @@ impl Manager {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            if now >= due && now < next_tick {
+                self.all(|_| Input::Tick);
+            }
             if now >= next_tick {
                 self.all(|_| Input::Tick);
                 self.look_inside();
                 next_tick = now + TICK;
             }
             self.say();
+            let modules = &self.modules;
+            self.notifier.turn(now, || in_a_line(modules));
             if self.has_ended() {
                 return;
             }
@@ -236,6 +250,7 @@ impl Manager {
             Event::End => {
                 if self.ending.is_none() {
                     tracing::info!("told to end: the modules are stopped in order");
+                    self.notifier.stopping();
                     self.ending = Some(clock::now());
                     self.all(|module| Input::Command {
                         token: module.new_token(),
@@ -270,6 +285,7 @@ impl Manager {
                 Some((module, _)) => Answer::Failovers(module.failovers()),
                 None => Answer::Refused(self.unknown(&module)),
             },
+            Request::Inspect { uids, gids } => return self.inspect(uids, gids, reply),
             Request::Order { module, order } => {
                 let Some((runtime, log)) = self.module(&module) else {
                     return reply(Answer::Refused(self.unknown(&module)));
@@ -307,6 +323,17 @@ impl Manager {
         }
     }
 
+    /// Aside: files and names are read for as long as that takes.
+    fn inspect(&self, uids: Vec<u32>, gids: Vec<u32>, reply: Reply) {
+        let (node, dir) = (self.settings.node.clone(), self.settings.config_dir.clone());
+        let look = move || reply(crate::io::inspect::inspect(&node, &dir, &uids, &gids));
+        let thread = std::thread::Builder::new().name("inspect".into());
+        if let Err(e) = thread.spawn(look) {
+            // The one who asks hears of it by the end of his connection, or of his patience.
+            tracing::warn!("inspection: {e}");
+        }
+    }
+
     /// Tells the other managers what the modules are, if that changed.
     fn say(&self) {
         let brief = |m: &Runtime| {
@@ -340,6 +367,19 @@ impl Manager {
                 known.join(", ")
             ),
         )
+    }
+}
+
+/// All modules, for systemd.
+fn in_a_line(modules: &[Runtime]) -> String {
+    let one = |module: &Runtime| {
+        let shown = module.machine.shown();
+        let state = format!("{:?}", shown.state).to_uppercase();
+        format!("{} {state} {:?}", module.name(), shown.readiness)
+    };
+    match modules {
+        [] => "no modules".into(),
+        _ => modules.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -178,6 +178,11 @@ pub struct Status {
     /// serve soon.
     #[serde(default)]
     pub held_ms: Option<u64>,
+    /// Until when a serving node may answer for the module if it hears nothing more, in
+    /// milliseconds since the machine booted; `None`: no other node may begin, or this one does
+    /// not serve.
+    #[serde(default)]
+    pub serves_until_ms: Option<u64>,
     /// Of this node's record: its page cache was lost, its copy is not good, it left in order.
     #[serde(default)]
     pub lost: bool,

@@ -14,6 +14,7 @@ pub mod failovers;
 pub mod frames;
 pub mod generate;
 pub mod load;
+pub mod managed;
 pub mod managed_world;
 pub mod mirror;
 pub mod model;

@@ -1,4 +1,7 @@
-//! `tandem config`: what can be said about the configuration without a running daemon.
+//! `tandem config`: what can be said about the configuration without a running daemon, and where
+//! it differs from another node's.
+
+mod diff;
 
 use anyhow::Result;
 
@@ -9,6 +12,7 @@ use crate::exit::Exit;
 pub(crate) fn run(dirs: &Dirs, command: &ConfigCommand) -> Result<Exit> {
     match command {
         ConfigCommand::Check => check(dirs),
+        ConfigCommand::Diff { node } => diff::run(dirs, node.as_deref()),
     }
 }
 

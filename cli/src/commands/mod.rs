@@ -2,8 +2,11 @@
 
 mod config;
 mod divergence;
+mod doctor;
 mod failover;
 mod fs;
+pub(crate) mod init;
+pub(crate) mod join;
 mod log;
 mod managed;
 mod node_status;
@@ -32,6 +35,9 @@ use crate::exit::{Exit, UsageError};
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let dirs = cli.dirs.resolve().context("resolving the directories")?;
     let exit = match cli.command {
+        Command::Init(args) => init::run(&dirs, &args)?,
+        Command::Join(args) => join::run(&dirs, &args)?,
+        Command::Doctor(args) => doctor::run(&dirs, &args)?,
         Command::Fs { module, managed } => fs::run(&dirs, &module, managed)?,
         Command::Failover { word: None } => failover::run(&dirs)?,
         Command::Failover { word: Some(word) } => {
@@ -59,7 +65,19 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Second { action, full } => orders::run(&dirs, &action, Order::Second { full })?,
         Command::Stop { action } => orders::run(&dirs, &action, Order::Stop)?,
         Command::Witness(args) => witness::run(&dirs, &args)?,
-        Command::Status { module, json } => status::run(&dirs, module.as_deref(), json)?,
+        Command::Status {
+            module,
+            node,
+            watch,
+            json,
+        } => {
+            let (module, node) = (module.as_deref(), node.as_deref());
+            if watch {
+                node_status::watch(&dirs, module, node)?
+            } else {
+                status::run(&dirs, module, node, json)?
+            }
+        }
         Command::Swap { action } => orders::run(&dirs, &action, Order::Swap)?,
         Command::Resync {
             action,

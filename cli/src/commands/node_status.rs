@@ -1,15 +1,33 @@
 //! `tandem status` where a failover manager runs.
 
 use std::fmt;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tandem_failover::control as manager;
 use tandem_failover::logic::level::Role;
 
-use super::choose_module;
 use super::status::{details, readiness, state_name};
+use super::{choose_module, status};
 use crate::config::{Dirs, module_names};
 use crate::exit::Exit;
+
+/// Between two views of `--watch`.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Shows it anew every second, until interrupted.
+pub(crate) fn watch(dirs: &Dirs, named: Option<&str>, node: Option<&str>) -> Result<Exit> {
+    loop {
+        // Home, and away with what was there: as terminals have it since the VT100.
+        print!("\x1b[H\x1b[J");
+        if let Err(error) = status::run(dirs, named, node, false) {
+            println!("tandem: {error:#}");
+        }
+        std::io::Write::flush(&mut std::io::stdout())?;
+        thread::sleep(REFRESH);
+    }
+}
 
 /// What the failover manager says of its node.
 pub(super) fn show(
@@ -18,8 +36,13 @@ pub(super) fn show(
     answer: manager::Answer,
     json: bool,
 ) -> Result<Exit> {
-    let manager::Answer::Status(mut node) = answer else {
-        bail!("the manager answered another question");
+    let mut node = match answer {
+        manager::Answer::Status(node) => node,
+        manager::Answer::Refused(refusal) => {
+            eprintln!("tandem: {refusal}");
+            return Ok(Exit::Failed);
+        }
+        _ => bail!("the manager answered another question"),
     };
     if let Some(named) = named {
         let named = choose_module(&module_names(dirs)?, Some(named))?;
@@ -35,6 +58,10 @@ pub(super) fn show(
     for peer in &node.peers {
         let alive = if peer.alive { "answers" } else { "is silent" };
         println!("manager of {} {alive}", peer.node);
+        if let Some(reason) = &peer.reason {
+            println!("  reason       {} ({})", reason.reason, reason.code);
+            println!("  remedy       {}", reason.remedy);
+        }
         for path in &peer.paths {
             let state = if path.alive { "alive" } else { "silent" };
             println!("  path {} - {}: {state}", path.local, path.remote);

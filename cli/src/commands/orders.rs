@@ -6,16 +6,39 @@ use tandem_repl::control::Request as DaemonRequest;
 
 use super::{act, choose_module, managed, node_status};
 use crate::args::ActionArgs;
-use crate::config::{Dirs, module_names};
+use crate::config::{Dirs, load, module_names};
 use crate::exit::Exit;
 
 pub(crate) fn run(dirs: &Dirs, args: &ActionArgs, order: Order) -> Result<Exit> {
     let module = choose_module(&module_names(dirs)?, args.module.as_deref())?;
+    if !args.all {
+        return tell(dirs, args, &module, args.node.as_deref(), order);
+    }
+    let mut worst = Exit::Done;
+    for node in nodes_of(dirs, &module)? {
+        worst = worst.max(tell(dirs, args, &module, Some(&node), order)?);
+    }
+    Ok(worst)
+}
+
+/// The nodes of a module, by the configuration.
+fn nodes_of(dirs: &Dirs, module: &str) -> Result<Vec<String>> {
+    let config = load(dirs).for_module(module)?;
+    let found = config.modules.iter().find(|m| m.name == module);
+    Ok(found.map(|m| m.nodes.to_vec()).unwrap_or_default())
+}
+
+fn tell(
+    dirs: &Dirs,
+    args: &ActionArgs,
+    module: &str,
+    node: Option<&str>,
+    order: Order,
+) -> Result<Exit> {
     let request = Request::Order {
-        module: module.clone(),
+        module: module.into(),
         order,
     };
-    let node = args.node.as_deref();
     let Some(answer) = managed::ask(dirs, node, request, args.timeout)? else {
         return by_hand(dirs, args, order);
     };
@@ -53,8 +76,8 @@ fn by_hand(dirs: &Dirs, args: &ActionArgs, order: Order) -> Result<Exit> {
             return Ok(Exit::NotRunning);
         }
     };
-    if let Some(node) = &args.node {
-        bail!("no failover manager runs on this node, so {node} cannot be asked");
+    if args.all || args.node.is_some() {
+        bail!("no failover manager runs on this node, so no other can be told");
     }
     act(dirs, args, &request)
 }

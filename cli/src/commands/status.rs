@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tandem_failover::client::{ClientError, STATUS_LIMIT};
 use tandem_repl::control::{
     Answer, PathStatus, PeerStatus, Readiness, Refusal, Request, ResyncStatus, State, Status,
-    VerifyStatus,
+    VerifyStatus, WitnessStatus,
 };
 
 use super::{ask, choose_module, managed, node_status};
@@ -14,14 +14,18 @@ use crate::config::{Dirs, module_names};
 use crate::exit::Exit;
 
 /// Asks one module, or all, and prints the answers. The exit code is the worst of them.
-pub(crate) fn run(dirs: &Dirs, named: Option<&str>, json: bool) -> Result<Exit> {
-    if let Some(answer) = managed::ask(
-        dirs,
-        None,
-        tandem_failover::control::Request::Status,
-        STATUS_LIMIT,
-    )? {
+pub(crate) fn run(
+    dirs: &Dirs,
+    named: Option<&str>,
+    node: Option<&str>,
+    json: bool,
+) -> Result<Exit> {
+    let request = tandem_failover::control::Request::Status;
+    if let Some(answer) = managed::ask(dirs, node, request, STATUS_LIMIT)? {
         return node_status::show(dirs, named, answer, json);
+    }
+    if let Some(node) = node {
+        bail!("no failover manager runs on this node, so {node} cannot be asked");
     }
     let known = module_names(dirs)?;
     let modules = match named {
@@ -163,6 +167,16 @@ fn replica_lines(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
             marks.files, marks.directories
         )?;
     }
+    if let Some(witness) = &status.witness {
+        writeln!(f, "  witness      {}", witness_text(witness))?;
+    }
+    if let Some(ms) = status.held_ms {
+        let seconds = ms as f64 / 1000.0;
+        writeln!(
+            f,
+            "  held         changes are not answered for {seconds:.1} s"
+        )?;
+    }
     if let Some(resync) = &status.resync {
         writeln!(f, "  resync       {}", resync_text(resync))?;
     }
@@ -170,6 +184,17 @@ fn replica_lines(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         writeln!(f, "  verify       {}", verify_text(verify))?;
     }
     Ok(())
+}
+
+/// How the witness was met last, in one line.
+fn witness_text(witness: &WitnessStatus) -> String {
+    let met = match witness.answered_ago_ms {
+        Some(ms) => format!("answered {} s ago", ms / 1000),
+        None => "has not answered yet".into(),
+    };
+    let error = witness.last_error.as_deref();
+    let error = error.map_or(String::new(), |why| format!("; last attempt: {why}"));
+    format!("{}, {met}{error}", witness.kind)
 }
 
 /// Progress of a resync in one line.
@@ -338,11 +363,16 @@ mod tests {
             verify: None,
             version: 1,
             served: false,
-            held_ms: None,
+            held_ms: Some(1250),
+            serves_until_ms: None,
             lost: false,
             stale: false,
             left: false,
-            witness: None,
+            witness: Some(WitnessStatus {
+                kind: "tandem".into(),
+                answered_ago_ms: Some(61_500),
+                last_error: Some("10.0.0.9:7402: connecting: timed out".into()),
+            }),
         };
         let expected = "\
 ledger on a: WAIT, not ready
@@ -355,6 +385,8 @@ ledger on a: WAIT, not ready
                10.0.0.1 to 10.0.0.2: silent
   directories  /var/lib/ledger (mounted)
                /srv/db (mounted)
+  witness      tandem, answered 61 s ago; last attempt: 10.0.0.9:7402: connecting: timed out
+  held         changes are not answered for 1.2 s
   operations   0 acknowledged, 0 applied from the peer, 0 in flight
   bytes        1.5 KiB sent, 0 B received
   daemon       pid 4242, 5.0 MiB resident, 1.2 s of CPU

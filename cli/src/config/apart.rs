@@ -57,7 +57,7 @@ pub(crate) fn raw_apart<'s>(reader: &mut Reader<'s>, keys: &Keys<'_, 's>) -> Raw
     }
 }
 
-/// Checks a module's part against the cluster's. `cluster` is `None` when that file is itself wrong.
+/// Checks a module's part against the cluster's. `cluster` is `None` when that file is wrong.
 pub(crate) fn policy(
     raw: RawApart,
     cluster: Option<&Cluster>,

@@ -264,16 +264,11 @@ pub(crate) fn module(
         _ => Ack::Written,
     };
     if let (Some(preferred), Some(nodes)) = (&raw.service.preferred, &nodes) {
-        let known = nodes.iter().map(String::as_str);
-        let fault = (!nodes.contains(&preferred.value)).then(|| {
-            let hint = did_you_mean(&preferred.value, known);
-            let [a, b] = nodes;
-            format!(
-                "found preferred `{}`, expected {a} or {b}{hint}",
-                preferred.value
-            )
-        });
-        note(problems, &preferred.place, fault);
+        note(
+            problems,
+            &preferred.place,
+            preferred_fault(&preferred.value, nodes),
+        );
     }
     raw.mode?;
     if problems.len() > before {
@@ -297,6 +292,17 @@ pub(crate) fn module(
         service,
         policy,
     })
+}
+
+fn preferred_fault(found: &str, nodes: &[String; 2]) -> Option<String> {
+    if nodes.iter().any(|node| node == found) {
+        return None;
+    }
+    let hint = did_you_mean(found, nodes.iter().map(String::as_str));
+    let [a, b] = nodes;
+    Some(format!(
+        "found preferred `{found}`, expected {a} or {b}{hint}"
+    ))
 }
 
 fn stall_fault(found: Duration) -> String {

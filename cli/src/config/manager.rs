@@ -20,6 +20,7 @@ impl Config {
             port: self.cluster.port,
             state_dir: self.dirs.state.clone(),
             run_dir: self.dirs.run.clone(),
+            config_dir: self.dirs.config.clone(),
             program,
             modules: self
                 .modules

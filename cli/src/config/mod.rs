@@ -42,7 +42,7 @@ use problem::{At, Place, Problem, Source};
 use reader::Reader;
 
 pub(crate) use credentials::secret_fault;
-pub(crate) use names::name_fault;
+pub(crate) use names::{address, name_fault, path_fault};
 pub(crate) use problem::{Problems, did_you_mean};
 pub(crate) use units::{parse_duration, show_duration};
 

@@ -281,8 +281,8 @@ mod tests {
         assert_eq!(short, expected);
         let ca = pki::create_ca("etcd").unwrap();
         let own = pki::issue(&ca, "a").unwrap();
-        let text = "(etcd: [\"https://10.0.0.9:2379/\", \"http://etcd.local:2379\"], prefix: \"/x/\", \
-                    ca: \"pki/etcd.pem\", cert: \"pki/own.pem\", key: \"pki/own-key.pem\")";
+        let text = r#"(etcd: ["https://10.0.0.9:2379/", "http://etcd.local:2379"],
+            prefix: "/x/", ca: "pki/etcd.pem", cert: "pki/own.pem", key: "pki/own-key.pem")"#;
         let example = example(text)
             .with("pki/etcd.pem", &ca.cert_pem)
             .with("pki/own.pem", &own.cert_pem)

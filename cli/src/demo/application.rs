@@ -93,7 +93,7 @@ impl Tally {
         }
     }
 
-    fn note(&mut self, commit: Acknowledged) -> Result<()> {
+    pub(super) fn note(&mut self, commit: Acknowledged) -> Result<()> {
         let Acknowledged { writer, number, at } = commit;
         let last = self.last.entry(writer).or_default();
         if number != *last + 1 {

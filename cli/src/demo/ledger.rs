@@ -5,6 +5,7 @@
 //! standard input ends it.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ const ACCOUNTS: i64 = 100;
 #[derive(Debug, Args)]
 pub(crate) struct LedgerArgs {
     /// The database
-    #[arg(long)]
+    #[arg(long, default_value = "ledger.db")]
     db: PathBuf,
     /// Number of this writer
     #[arg(long, conflicts_with = "check")]
@@ -28,6 +29,12 @@ pub(crate) struct LedgerArgs {
     /// Look for rows 1 to LAST of a writer, as WRITER=LAST (several allowed), instead of writing
     #[arg(long, value_name = "WRITER=LAST")]
     check: Vec<String>,
+    /// Commit what clients ask for at this address
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "check")]
+    serve: Option<SocketAddr>,
+    /// Have the server at this address commit, instead of a database
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "writer")]
+    spend: Option<SocketAddr>,
 }
 
 /// What a check found, as one line of JSON.
@@ -42,7 +49,11 @@ pub(super) struct Checked {
 
 pub(crate) fn run(args: &LedgerArgs) -> Result<ExitCode> {
     let subject = || format!("database {}", args.db.display());
-    if args.check.is_empty() {
+    if let Some(at) = args.serve {
+        super::shop::serve(&args.db, at).with_context(subject)?;
+    } else if let Some((at, writer)) = args.spend.zip(args.writer) {
+        super::shop::spend(writer, at)?;
+    } else if args.check.is_empty() {
         let writer = args.writer.context("give --writer or --check")?;
         write(&args.db, writer).with_context(subject)?;
     } else {
@@ -52,7 +63,7 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(path: &Path) -> Result<Connection> {
+pub(super) fn open(path: &Path) -> Result<Connection> {
     let db = Connection::open(path)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     ensure!(
@@ -84,7 +95,7 @@ fn write(path: &Path, writer: u32) -> Result<()> {
     Ok(())
 }
 
-fn create(db: &mut Connection) -> Result<()> {
+pub(super) fn create(db: &mut Connection) -> Result<()> {
     let work = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     work.execute_batch(
         "CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
@@ -98,7 +109,7 @@ fn create(db: &mut Connection) -> Result<()> {
     Ok(work.commit()?)
 }
 
-fn transfer(db: &mut Connection, writer: u32, number: i64) -> Result<()> {
+pub(super) fn transfer(db: &mut Connection, writer: u32, number: i64) -> Result<()> {
     let source = number % ACCOUNTS;
     let target = (number * 7 + 1) % ACCOUNTS;
     let amount = number % 13 + 1;

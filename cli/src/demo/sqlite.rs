@@ -15,11 +15,45 @@ use super::application::{
 use super::ledger::Checked;
 use crate::lab::cluster::Lab;
 
-const DATABASE: &str = "/mnt/disk/data/ledger.db";
+pub(super) const DATABASE: &str = "/mnt/disk/data/ledger.db";
 /// This program as a node sees it, wherever its file lies: the node's init is one.
-const THIS_PROGRAM: &str = "/proc/1/exe";
+pub(super) const THIS_PROGRAM: &str = "/proc/1/exe";
 
 pub(super) struct Sqlite;
+
+/// Looks for acknowledged rows in the database of a node, and whether it is sound.
+pub(super) fn look(lab: &Lab, node: &str, last: &Progress) -> Result<Findings> {
+    let pairs: Vec<_> = last
+        .iter()
+        .map(|(writer, last)| format!("{writer}={last}"))
+        .collect();
+    let mut program = vec![THIS_PROGRAM, "demo-ledger", "--db", DATABASE];
+    program.extend(pairs.iter().flat_map(|pair| ["--check", pair]));
+    let output = lab
+        .exec(node, &[], &program)
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "the ledger on {node} cannot be read ({})",
+        output.status
+    );
+    let checked: Checked =
+        serde_json::from_slice(&output.stdout).context("the ledger's findings")?;
+    let sound = checked.integrity == "ok" && checked.balance == 0;
+    let Checked {
+        found,
+        integrity,
+        balance,
+    } = checked;
+    let found = u64::try_from(found)?;
+    let integrity = format!("integrity_check: {integrity}; sum of all accounts: {balance}");
+    Ok(Findings {
+        found,
+        integrity,
+        sound,
+    })
+}
 
 impl Application for Sqlite {
     fn name(&self) -> String {
@@ -61,41 +95,12 @@ impl Application for Sqlite {
     }
 
     fn check(&self, lab: &Lab, node: &str, last: &Progress) -> Result<Findings> {
-        let pairs: Vec<_> = last
-            .iter()
-            .map(|(writer, last)| format!("{writer}={last}"))
-            .collect();
-        let mut program = vec![THIS_PROGRAM, "demo-ledger", "--db", DATABASE];
-        program.extend(pairs.iter().flat_map(|pair| ["--check", pair]));
-        let output = lab
-            .exec(node, &[], &program)
-            .stderr(Stdio::inherit())
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "the ledger on {node} cannot be read ({})",
-            output.status
-        );
-        let checked: Checked =
-            serde_json::from_slice(&output.stdout).context("the ledger's findings")?;
-        let sound = checked.integrity == "ok" && checked.balance == 0;
-        let Checked {
-            found,
-            integrity,
-            balance,
-        } = checked;
-        let found = u64::try_from(found)?;
-        let integrity = format!("integrity_check: {integrity}; sum of all accounts: {balance}");
-        Ok(Findings {
-            found,
-            integrity,
-            sound,
-        })
+        look(lab, node, last)
     }
 }
 
 /// Reads what the ledger prints. A line cut short by the kill is no acknowledgement.
-fn pass_on(output: impl Read, writer: u32, commits: &Sender<Acknowledged>) {
+pub(super) fn pass_on(output: impl Read, writer: u32, commits: &Sender<Acknowledged>) {
     let mut output = BufReader::new(output);
     let mut line = String::new();
     while output.read_line(&mut line).is_ok_and(|length| length > 0) {

@@ -15,7 +15,7 @@ use crate::lab::signals::{catch_interrupts, interrupted};
 
 const FIRST: &str = "node1";
 const SECOND: &str = "node2";
-const DISK_SIZE: u64 = 2 << 30;
+pub(super) const DISK_SIZE: u64 = 2 << 30;
 /// A first commit takes this long at most, recovery of the application included.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the second node may take to serve.
@@ -47,7 +47,7 @@ pub(super) fn tell(application: &dyn Application, load: Duration) -> Result<bool
 }
 
 /// On a disk where possible: a commit that only reaches memory would flatter the figures.
-fn directory(name: &str) -> PathBuf {
+pub(super) fn directory(name: &str) -> PathBuf {
     let persistent = Path::new("/var/tmp");
     let root = if persistent.is_dir() {
         persistent.to_path_buf()
@@ -290,20 +290,20 @@ impl Story {
     }
 }
 
-fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Time since the start of the demo.
-struct Clock(Instant);
+pub(super) struct Clock(pub(super) Instant);
 
 impl Clock {
     /// Prints what has just happened. An error if somebody wants the demo to end.
-    fn tell(&self, event: &str) -> Result<()> {
+    pub(super) fn tell(&self, event: &str) -> Result<()> {
         println!("{:>6.2} s  {event}", self.0.elapsed().as_secs_f64());
         interrupted()
     }

@@ -15,7 +15,7 @@
 mod args;
 pub(crate) mod cluster;
 mod commands;
-mod control;
+pub(crate) mod control;
 mod disk;
 mod enter;
 mod init;
@@ -36,3 +36,4 @@ mod teardown;
 pub(crate) use args::LabArgs;
 pub(crate) use commands::run;
 pub(crate) use init::{NodeArgs, run as run_node};
+pub(crate) use sys::free_space;

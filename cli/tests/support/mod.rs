@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod third;
+
+pub(crate) mod setup;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

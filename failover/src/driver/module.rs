@@ -44,7 +44,6 @@ pub(super) struct Runtime {
     pub(super) replies: HashMap<u64, Reply>,
     pub(super) looks: Looks,
     pub(super) timeline: Timeline,
-    /// The addresses are held, or being taken: they are to be released.
     _watch: Watch,
 }
 
@@ -103,14 +102,15 @@ impl Runtime {
         }
         let socket = settings.run_dir.join(format!("{name}.sock"));
         let (send, module) = (tools.send.clone(), name.clone());
-        let watch = Watch::start(socket.clone(), move |daemon, status| {
+        let limit = config.stall_limit;
+        let watch = Watch::start(socket.clone(), limit, move |daemon, status| {
             let status = status.map(Box::new);
             // The loop may have ended.
             let _ = send.send(Event::Status(module.clone(), daemon, status));
         });
         let watch = watch.map_err(ManagerError::Thread)?;
         let machine = Machine::new(config.clone(), wants, found, clock::now());
-        let mut runtime = Self {
+        Ok(Self {
             node: settings.node.clone(),
             machine,
             store,
@@ -127,12 +127,7 @@ impl Runtime {
             timeline: Timeline::default(),
             config,
             _watch: watch,
-        };
-        if found.addresses && !found.doubtful {
-            // Held again, so that they are watched and announced.
-            runtime.hold_addresses();
-        }
-        Ok(runtime)
+        })
     }
 
     pub(super) fn name(&self) -> &str {

@@ -21,6 +21,7 @@ impl Runtime {
                 Output::Do(id, step) => self.begin(id, step),
                 Output::Ask(ask) => self.ask(ask),
                 Output::DropAddresses => self.drop_addresses(log),
+                Output::HoldAddresses => self.hold_addresses(),
                 Output::KillDaemon => self.kill_daemon(),
                 Output::Save(wants) => {
                     if let Err(e) = self.store.save(&wants) {

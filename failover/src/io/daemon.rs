@@ -13,12 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Answer, Refusal, Request, Status};
+use tandem_repl::io::clock;
 
 /// How long a daemon may take to answer for the first time: it reads its journal before.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at a socket nobody answers on.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A watched daemon answers after this long even if nothing changed.
+/// A watched daemon answers after this long even if nothing changed; a sixth of the stall limit
+/// where that is less, so that its silence is noticed in time.
 const WATCH: Duration = Duration::from_millis(500);
 
 /// How to start a daemon, and where it answers.
@@ -94,14 +96,14 @@ pub fn view(status: &Status) -> View {
         reason: status.reason.clone(),
         has_epoch: status.epoch.is_some(),
         served: status.served,
-        held: status.held_ms.map(Duration::from_millis),
+        until: status.serves_until_ms.map(clock::at_boot_ms),
         peer_connected: status.peer.connected,
         peer_state: status.peer.state,
     }
 }
 
 /// Watches the daemon in a thread of its own until dropped. `tell` is called at every change, at
-/// least every half a second while it answers, and once when it is gone.
+/// least every half a second while it answers, and when it is gone. One that hangs says nothing.
 pub struct Watch(Arc<AtomicBool>);
 
 impl Watch {
@@ -109,20 +111,24 @@ impl Watch {
     /// No thread can be had.
     pub fn start(
         socket: PathBuf,
+        stall_limit: Duration,
         tell: impl Fn(Daemon, Option<Status>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let ended = Arc::new(AtomicBool::new(false));
         let watch = Self(ended.clone());
+        let pace = WATCH.min(stall_limit / 6);
         let run = move || {
-            tell(Daemon::Gone, None);
+            let mut is_gone = false;
             while !ended.load(Ordering::Relaxed) {
-                // A daemon that hangs answers neither; it is then as it was, and its peer and its
-                // own lease see to the rest.
-                match ControlClient::connect(&socket) {
-                    Ok(client) => watch_one(client, &ended, &tell),
-                    Err(ClientError::NotRunning { .. }) => {}
-                    Err(e) => tracing::warn!("{e}"),
+                let found = match ControlClient::connect(&socket) {
+                    Ok(client) => watch_one(client, pace, &ended, &tell),
+                    Err(error) => error,
+                };
+                let gone = !matches!(found, ClientError::TimedOut { .. });
+                if gone && !is_gone {
+                    tell(Daemon::Gone, None);
                 }
+                is_gone = gone && matches!(found, ClientError::NotRunning { .. });
                 thread::sleep(PAUSE);
             }
         };
@@ -137,29 +143,33 @@ impl Drop for Watch {
     }
 }
 
-/// Until the connection ends, which the end of the daemon does at once.
+/// Until the connection ends, which the end of the daemon does at once, or it hangs.
 fn watch_one(
     mut client: ControlClient,
+    pace: Duration,
     ended: &AtomicBool,
     tell: &impl Fn(Daemon, Option<Status>),
-) {
+) -> ClientError {
     let mut after = 0;
-    while !ended.load(Ordering::Relaxed) {
-        let limit_ms = WATCH.as_millis() as u64;
-        match client.request(&Request::Watch { after, limit_ms }) {
+    loop {
+        match client.watch(after, pace) {
             Ok(Answer::Status(status) | Answer::Done(status)) => {
                 after = status.version;
                 tell(Daemon::Up(view(&status)), Some(*status));
             }
-            Ok(_) => break,
-            Err(ClientError::TimedOut { .. }) => {
-                tracing::warn!("the file system daemon does not answer");
-                return;
+            Ok(Answer::Refused(refusal)) => {
+                tracing::warn!("the file system daemon refuses to be watched: {refusal}");
+                thread::sleep(pace);
             }
-            Err(_) => break,
+            Ok(_) => thread::sleep(pace),
+            Err(error) => return error,
+        }
+        if ended.load(Ordering::Relaxed) {
+            return ClientError::Closed {
+                socket: PathBuf::new(),
+            };
         }
     }
-    tell(Daemon::Gone, None);
 }
 
 /// Puts a question to the daemon.

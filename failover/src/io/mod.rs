@@ -2,6 +2,7 @@
 //!
 //! * [`daemon`]: a module's file system daemon: started, watched, asked
 //! * [`store`], [`events`]: what is kept of wishes, of what runs, and of what was decided
+//! * [`inspect`]: what a node shows another, to be compared
 //! * [`peers`]: the link to the other managers
 //! * [`run`], [`services`]: scripts and units
 //! * [`check`]: looks at things
@@ -11,6 +12,7 @@
 pub mod check;
 pub mod daemon;
 pub mod events;
+pub mod inspect;
 pub mod peers;
 mod proc;
 pub mod run;

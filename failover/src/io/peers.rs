@@ -68,6 +68,8 @@ struct Path {
     sender: Option<mpsc::UnboundedSender<Frame>>,
     /// Counts connections: an old one must not undo what a newer one did.
     life: u64,
+    /// What was in the way last.
+    trouble: Option<String>,
 }
 
 impl Peers {
@@ -174,9 +176,15 @@ impl Peers {
                     }
                 })
                 .collect();
+            let alive = paths.iter().any(|p| p.alive);
+            let trouble = (0..paths.len()).find_map(|index| {
+                let path = state.paths.get(&(node.name.clone(), index))?;
+                path.trouble.as_deref()
+            });
             PeerStatus {
                 node: node.name.clone(),
-                alive: paths.iter().any(|p| p.alive),
+                alive,
+                reason: (!alive).then(|| not_heard(&node.name, trouble)),
                 paths,
                 modules: state.modules.get(&node.name).cloned().unwrap_or_default(),
             }
@@ -193,6 +201,25 @@ fn unreachable(node: &str) -> Answer {
     ))
 }
 
+/// Why a node's manager is not heard of.
+fn not_heard(node: &str, trouble: Option<&str>) -> Refusal {
+    let why = trouble.map(|why| format!(": {why}")).unwrap_or_default();
+    let refused = trouble.is_some_and(|why| why.contains("certificate") || why.contains("alert"));
+    if refused {
+        return Refusal::new(
+            "link-refused",
+            format!("the managers here and on {node} do not accept each other{why}"),
+            "give both nodes certificates of one authority that are valid now (`tandem pki \
+             issue`), then start the managers again",
+        );
+    }
+    Refusal::new(
+        "silent",
+        format!("the manager of {node} does not answer{why}"),
+        format!("start it on {node}, or repair the network between the nodes"),
+    )
+}
+
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -206,6 +233,20 @@ impl Path {
 }
 
 impl Shared {
+    fn trouble(&self, path: &(String, usize), why: String) {
+        let mut state = self.state();
+        state.paths.entry(path.clone()).or_default().trouble = Some(why);
+    }
+
+    /// Who connected is known by its address only.
+    fn refused(&self, from: IpAddr, why: &str) {
+        for node in &self.nodes {
+            if let Some(index) = node.addresses.iter().position(|a| *a == from) {
+                self.trouble(&(node.name.clone(), index), why.to_string());
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,8 +282,14 @@ impl Ends {
         loop {
             match timeout(CONNECT, self.connect(&path.0, local, remote)).await {
                 Ok(Ok(link)) => self.talk(path.clone(), link).await,
-                Ok(Err(e)) => tracing::debug!("{} at {remote}: {e}", path.0),
-                Err(_) => tracing::debug!("{} at {remote}: no answer", path.0),
+                Ok(Err(e)) => {
+                    tracing::debug!("{} at {remote}: {e}", path.0);
+                    self.shared.trouble(&path, e.to_string());
+                }
+                Err(_) => {
+                    tracing::debug!("{} at {remote}: no answer", path.0);
+                    self.shared.trouble(&path, format!("{remote} is silent"));
+                }
             }
             sleep(AGAIN).await;
         }
@@ -303,6 +350,7 @@ impl Ends {
             Ok(stream) => stream,
             Err(e) => {
                 tracing::warn!("managers' link: {from} is refused: {e}");
+                self.shared.refused(from, &e.to_string());
                 return None;
             }
         };
@@ -311,6 +359,8 @@ impl Ends {
         let node = node.clone().find(|n| tls::names_node(&chain, &n.name));
         let Some(node) = node else {
             tracing::warn!("managers' link: {from} is no node of this cluster");
+            let why = format!("the certificate of {from} names no node of this cluster");
+            self.shared.refused(from, &why);
             return None;
         };
         let index = node.addresses.iter().position(|a| *a == from);
@@ -341,6 +391,7 @@ impl Ends {
             if let Some(entry) = state.paths.get_mut(&path).filter(|p| p.life == life) {
                 entry.sender = None;
                 entry.heard = None;
+                entry.trouble = Some(ended);
             }
             let ids: Vec<u64> = state
                 .pending

@@ -1,8 +1,8 @@
 //! `tandem witness`: a small durable register for many clusters, over mutual TLS.
 //!
 //! It trusts the authority of every cluster it knows, each for that cluster only. A connection
-//! carries one question and its answer ([`tandem_repl::wire::WitnessRequest`]), within one deadline.
-//! What it decides is [`tandem_repl::logic::witness::Register`], kept by [`store`].
+//! carries one question ([`tandem_repl::wire::WitnessRequest`]) and its answer, within one
+//! deadline. What it decides is [`tandem_repl::logic::witness::Register`], kept by [`store`].
 
 pub mod store;
 

@@ -6,7 +6,7 @@
 
 use super::level::Running;
 use crate::config::{Action, Script};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tandem_repl::control::{Readiness, Refusal, State};
 
 /// What the module's daemon tells, as far as it matters here.
@@ -19,8 +19,9 @@ pub struct View {
     pub has_epoch: bool,
     /// This node acknowledged last, as far as it knows.
     pub served: bool,
-    /// For how long changes have been held because nothing allows them now.
-    pub held: Option<Duration>,
+    /// Until when this node may answer for the module if its daemon hears nothing more; `None`:
+    /// nobody else may begin, or this node does not serve.
+    pub until: Option<Instant>,
     pub peer_connected: bool,
     pub peer_state: Option<State>,
 }
@@ -180,6 +181,8 @@ pub enum Output {
     /// Now, without waiting for anything: this node may not answer for the module any more.
     /// Idempotent.
     DropAddresses,
+    /// Taken by a predecessor: announced and watched from now on.
+    HoldAddresses,
     /// The daemon does not end by itself.
     KillDaemon,
     /// Durably. Commands answered after this in the same batch depend on it.

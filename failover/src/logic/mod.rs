@@ -11,3 +11,4 @@ pub mod api;
 pub mod checker;
 pub mod level;
 pub mod module;
+pub mod rules;

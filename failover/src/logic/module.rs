@@ -25,19 +25,19 @@ pub use show::Shown;
 
 use super::api::{Ask, Daemon, Input, Output, Phase, Step, View, Wants};
 use super::level::{Next, Running};
+use super::rules::Rules;
 use crate::config::{Module, Script};
 use jobs::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Refusal, State};
+use tandem_repl::logic::member::{grace, lease};
 
-/// Changes held so long without anything that allows them: this node may not answer for the
-/// module. Less than the difference between a lease and the stall limit at their defaults, so that
-/// the addresses are gone before the peer may serve (design I13).
-const HELD_LIMIT: Duration = Duration::from_millis(300);
 /// After a sleep of this node the daemon, which slept as well, has looked at the clock within this:
-/// if it then serves and holds no change back, its lease was renewed since.
+/// the lease that it tells of then is good.
 const PROOF: Duration = Duration::from_millis(500);
+/// A predecessor's application goes on so long while nothing is heard of the daemon.
+const UNHEARD: Duration = Duration::from_secs(1);
 /// Between two questions to a daemon that refused, and between two attempts at what failed.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two attempts at a start script or an address that failed.
@@ -47,6 +47,7 @@ const RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Machine {
     config: Module,
+    rules: Rules,
     wants: Wants,
     has: Running,
     /// Scripts still to be called by force before what runs is known.
@@ -60,6 +61,12 @@ pub struct Machine {
     told: State,
     action: &'static str,
     daemon: Daemon,
+    /// When the daemon told of itself last.
+    heard: Instant,
+    /// It was looked for at least once.
+    looked: bool,
+    /// A predecessor left something running, and the daemon is not heard of yet; not longer.
+    unheard: Option<Instant>,
     /// The start of the daemon under way.
     starting: Option<u64>,
     daemon_again: Instant,
@@ -131,8 +138,21 @@ enum What {
 impl Machine {
     /// A machine with what operators want, and what a predecessor left running on this boot.
     pub fn new(config: Module, wants: Wants, found: Running, now: Instant) -> Self {
+        Self::with_rules(config, wants, found, now, Rules::default())
+    }
+
+    /// The same, for tests that take a rule away.
+    pub fn with_rules(
+        config: Module,
+        wants: Wants,
+        found: Running,
+        now: Instant,
+        rules: Rules,
+    ) -> Self {
+        let knows = found == Running::NOTHING || found.doubtful || !rules.hears_first;
         let mut machine = Self {
             config,
+            rules,
             wants,
             has: found,
             clean: Vec::new(),
@@ -142,6 +162,9 @@ impl Machine {
             told: State::Stop,
             action: "start",
             daemon: Daemon::Gone,
+            heard: now,
+            looked: false,
+            unheard: (!knows).then(|| now + UNHEARD),
             starting: None,
             daemon_again: now,
             deaths: 0,
@@ -169,7 +192,9 @@ impl Machine {
             now,
             out: Vec::new(),
         };
-        if found.doubtful || (machine.wants.started && found == Running::NOTHING) {
+        if !machine.rules.cleans_doubt {
+            machine.has.doubtful = false;
+        } else if found.doubtful || (machine.wants.started && found == Running::NOTHING) {
             machine.doubt(true);
         }
         if !machine.wants.started && found != Running::NOTHING {
@@ -182,6 +207,9 @@ impl Machine {
     /// Takes one input and returns what to do, in order.
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Output> {
         self.now = now;
+        if self.unheard.is_some_and(|end| now >= end) {
+            self.unheard = None;
+        }
         let before = self.has;
         match input {
             Input::Tick => {}
@@ -233,22 +261,54 @@ impl Machine {
 
     /// Who may not answer for the module has no addresses, whatever else goes on.
     fn guard(&mut self) {
-        let held = self.view().is_some_and(|v| self.is_held(v));
-        if self.has.addresses && (!self.serves() || held || self.quarantine.is_some()) {
+        if !self.rules.addresses_first || self.may_answer() || self.unheard.is_some() {
+            return;
+        }
+        if self.has.addresses {
             self.out.push(Output::DropAddresses);
             self.has.addresses = false;
             self.wish.addresses = false;
         }
-        let taking = |d: &Doing| d.what == What::Next(Next::TakeAddresses);
-        if self.doing.as_ref().is_some_and(taking) && (!self.serves() || held) {
+        if self.is_taking() {
             // What is being taken goes too; the step ends by itself.
             self.out.push(Output::DropAddresses);
         }
     }
 
-    /// Nothing allows this node's changes now, and the peer is not there to.
-    fn is_held(&self, view: &View) -> bool {
-        !view.peer_connected && view.held.is_some_and(|time| time >= HELD_LIMIT)
+    fn is_taking(&self) -> bool {
+        let taking = |d: &Doing| d.what == What::Next(Next::TakeAddresses);
+        self.doing.as_ref().is_some_and(taking)
+    }
+
+    /// The addresses may be here now, by what is known.
+    fn may_answer(&self) -> bool {
+        let in_time = self.lapse().is_none_or(|lapse| self.now < lapse);
+        self.serves() && in_time && self.quarantine.is_none()
+    }
+
+    /// When the addresses have to go if nothing more is heard of the daemon: a while after the end
+    /// of its lease, so that a short question to the witness costs no connection, and well before
+    /// its peer may serve ([`grace`]). Where the peer is there it may be taken into the set, and
+    /// have given a lease, since the daemon was heard.
+    fn lapse(&self) -> Option<Instant> {
+        let view = self.view().filter(|v| v.serves())?;
+        let limit = self.config.stall_limit;
+        let unheard = view.peer_connected.then(|| self.heard + lease(limit));
+        let until = view.until.or(unheard);
+        until
+            .filter(|_| self.rules.addresses_by_lease)
+            .map(|until| until + grace(limit) / 2)
+    }
+
+    /// For how long a daemon that ran when it was heard of last has said nothing.
+    pub(super) fn silent(&self) -> Duration {
+        self.now.saturating_duration_since(self.heard)
+    }
+
+    /// When the machine has to be told that time passes, if not before.
+    pub fn due(&self) -> Option<Instant> {
+        let there = self.has.addresses || self.is_taking();
+        self.lapse().filter(|lapse| there && self.now < *lapse)
     }
 
     /// Lets every lane go on.
@@ -257,20 +317,21 @@ impl Machine {
             self.quarantine = None;
         }
         // A step that needs no time makes room for the next at once.
+        let what = |m: &Self| (m.next, m.out.len(), m.has, m.wish, m.middle);
         for _ in 0..32 {
-            let before = (self.next, self.out.len(), self.has, self.middle);
+            let before = what(self);
             self.tend_yields();
             self.tend_job();
             self.tend_application();
             self.tend_daemon();
-            if before == (self.next, self.out.len(), self.has, self.middle) {
+            if before == what(self) {
                 break;
             }
         }
     }
 
     fn on_sleep(&mut self, time: Duration) {
-        if time < self.config.stall_limit / 3 {
+        if time < self.config.stall_limit / 3 || !self.rules.quarantine {
             return;
         }
         self.log(format!(
@@ -294,6 +355,9 @@ impl Machine {
 
     /// What runs is not known: all is stopped by force. `fresh`: `prestart` first.
     fn doubt(&mut self, fresh: bool) {
+        if !self.rules.cleans_doubt {
+            return;
+        }
         self.has.doubtful = true;
         self.clean = super::level::CLEAN.to_vec();
         if fresh {

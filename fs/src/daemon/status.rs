@@ -4,6 +4,7 @@ use super::Daemon;
 use crate::io::mount;
 use std::sync::atomic::Ordering;
 use tandem_repl::control::{Counters, DirectoryStatus, ResyncStatus, State, Status};
+use tandem_repl::io::clock;
 use tandem_repl::io::driver::Standing;
 use tandem_repl::logic::resync::progress::Phase;
 
@@ -47,6 +48,7 @@ impl Daemon {
             version: driver.version,
             served: record.served,
             held_ms: driver.held.map(|time| time.as_millis() as u64),
+            serves_until_ms: driver.serves_until.map(clock::boot_ms),
             lost: record.lost,
             stale: record.stale,
             left: record.left,

@@ -43,9 +43,11 @@ pub enum MountError {
     Mount { path: PathBuf, source: io::Error },
 }
 
-/// Checks a directory and takes hold of its underlying tree, touching nothing.
+/// Checks a directory and takes hold of its underlying tree, touching nothing but what a dead
+/// daemon left on it.
 pub(crate) fn examine(path: &Path) -> Result<Backing, MountError> {
     let path = path.to_path_buf();
+    uncover_dead(&path);
     let meta = std::fs::metadata(&path).map_err(|source| MountError::Directory {
         path: path.clone(),
         source,
@@ -75,6 +77,21 @@ pub(crate) fn examine(path: &Path) -> Result<Backing, MountError> {
         _ => {}
     }
     Ok(backing)
+}
+
+/// A daemon that was killed leaves its mount behind, on which every access fails. Nobody can serve
+/// that one any more, so it is taken away; who has files open through it keeps their errors.
+fn uncover_dead(path: &Path) {
+    while let Err(e) = std::fs::metadata(path) {
+        let dead = e.raw_os_error() == Some(libc::ENOTCONN);
+        let Ok(target) = path_cstring(path) else {
+            return;
+        };
+        if !dead || !is_mounted(path) || sys::umount(&target, libc::MNT_DETACH).is_err() {
+            return;
+        }
+        tracing::warn!("{}: the cover of a dead daemon is removed", path.display());
+    }
 }
 
 /// A line of the mount table.

@@ -12,6 +12,25 @@ pub fn now() -> Instant {
     *base + boot_time().saturating_sub(*boot)
 }
 
+/// Milliseconds since the machine booted at that moment, which every process of it understands.
+pub fn boot_ms(at: Instant) -> u64 {
+    let (now, boot) = (now(), boot_time());
+    let at = match now.checked_duration_since(at) {
+        Some(ago) => boot.saturating_sub(ago),
+        None => boot + at.saturating_duration_since(now),
+    };
+    at.as_millis() as u64
+}
+
+/// The moment so many milliseconds after the machine booted.
+pub fn at_boot_ms(ms: u64) -> Instant {
+    let (now, boot, at) = (now(), boot_time(), Duration::from_millis(ms));
+    match at.checked_sub(boot) {
+        Some(ahead) => now.checked_add(ahead).unwrap_or(now),
+        None => now.checked_sub(boot - at).unwrap_or(now),
+    }
+}
+
 fn boot_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -26,6 +45,15 @@ fn boot_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_after_it_was_told_to_another_process() {
+        for at in [now(), now() + Duration::from_secs(7)] {
+            let again = at_boot_ms(boot_ms(at));
+            let off = at.max(again) - at.min(again);
+            assert!(off <= Duration::from_millis(20), "{off:?}");
+        }
+    }
 
     #[test]
     fn it_goes_forward_at_the_pace_of_time() {

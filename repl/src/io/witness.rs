@@ -2,9 +2,10 @@
 //! daemon asks by itself.
 //!
 //! A question is repeated until it is answered or its time is over; then the answer is
-//! [`WitnessAnswer::Silent`]. Repeating is safe: what was granted is granted again. A later question
-//! of the same sort takes an earlier one's place. What a node wants (ask) and what it reports (tell)
-//! have a thread each, so that a report under way delays no question on which an application waits.
+//! [`WitnessAnswer::Silent`]. Repeating is safe: what was granted is granted again. A later
+//! question of the same sort takes an earlier one's place. What a node wants (ask) and what it
+//! reports (tell) have a thread each, so that a report under way delays no question on which an
+//! application waits.
 
 mod etcd;
 mod tandem;

@@ -39,6 +39,7 @@ mod told;
 pub use api::{
     Gate, Input, Isolation, MemberConfig, Output, Pressure, ResyncEvent, ResyncOrder, WitnessAnswer,
 };
+pub use lease::{grace, lease};
 
 use super::acks::{AckOutcome, Acks};
 use super::record::Record;

@@ -38,6 +38,9 @@ pub struct Rules {
     pub lease: bool,
     /// A lease counts from the time its request was sent. Off: from the grant's arrival.
     pub lease_send_time: bool,
+    /// A promise outlasts the lease it gives by the time a manager takes to remove addresses.
+    /// Off: they end together.
+    pub lease_grace: bool,
     /// The intent is durable before the witness is asked. Off: it is only remembered.
     pub intent_first: bool,
     /// A checkpoint waits for the operations its marks cover. Off: it flushes at once.
@@ -93,6 +96,7 @@ impl Default for Rules {
             void_intents: true,
             lease: true,
             lease_send_time: true,
+            lease_grace: true,
             intent_first: true,
             checkpoint_waits: true,
             checkpoint_both_flush: true,

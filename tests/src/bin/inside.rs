@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::ExitCode;
 use tandem_tests::generate::{Features, Generator};
+use tandem_tests::managed::program;
 use tandem_tests::model::Arena;
 use tandem_tests::rng::Rng;
 use tandem_tests::scratch::{Place, Scratch, open_dir, subdir};
@@ -14,7 +15,8 @@ use tandem_tests::{application, concurrent, load, posix, sys};
 
 const USAGE: &str = "usage: inside posix DIR [FILTER] | model DIR SEED RUNS STEPS | \
                      concurrent DIR SEED CASE | sync DIR | \
-                     load DIR LOGS | application … | datagrams DIR ADDRESS SEED COUNT [SOURCE]";
+                     load DIR LOGS | datagrams DIR ADDRESS SEED COUNT [SOURCE] | \
+                     serve DIR NODE READY [ADDRESS…] | ask LOGS ADDRESS… | application …";
 
 /// What a replicated directory has. Files without a name are asked for by the table of cases.
 const FEATURES: Features = Features {
@@ -44,6 +46,13 @@ fn run(words: &[&str]) -> Result<(), String> {
     let [what, dir, rest @ ..] = words else {
         return Err(USAGE.into());
     };
+    match (*what, rest) {
+        ("serve", [node, ready, addresses @ ..]) => {
+            return program::serve(Path::new(dir), node, Path::new(ready), addresses);
+        }
+        ("ask", addresses) => return program::ask(Path::new(dir), addresses),
+        _ => {}
+    }
     let dir = open_dir(Path::new(dir)).map_err(text)?;
     // Each run has a directory of its own, so that several fit into one cluster.
     let own = |name: &str| -> Result<Place, String> {

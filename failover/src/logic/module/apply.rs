@@ -27,13 +27,10 @@ impl Machine {
             return Running::NOTHING;
         }
         match view.state {
-            State::Alone | State::Prim => {
-                let may = !self.is_held(view) && self.quarantine.is_none();
-                Running {
-                    addresses: may,
-                    ..Running::PRIM
-                }
-            }
+            State::Alone | State::Prim => Running {
+                addresses: self.may_answer(),
+                ..Running::PRIM
+            },
             State::Second => Running::SECOND,
             State::Wait | State::Stop => Running::NOTHING,
         }
@@ -41,6 +38,9 @@ impl Machine {
 
     /// Goes one step further, if none is under way.
     pub(super) fn tend_application(&mut self) {
+        if self.unheard.is_some() {
+            return;
+        }
         let wish = self.wished();
         if wish != self.wish {
             self.wish = wish;
@@ -58,9 +58,18 @@ impl Machine {
                 self.middle = true;
                 self.tell_transition();
             }
-            Next::Clean(script) => self.script(What::Next(step), script, script.stops()),
+            Next::Clean(script) => {
+                if script == Script::Prestart {
+                    self.tell_transition();
+                }
+                if self.doing.is_none() {
+                    self.script(What::Next(step), script, script.stops());
+                }
+            }
             Next::Script(script) => {
-                if !script.stops() && self.now < self.retry {
+                // What runs goes on while it is not known whether it may; nothing is begun.
+                let held = self.wish.role == Some(Role::Prim) && !self.may_answer();
+                if !script.stops() && (self.now < self.retry || held) {
                     return;
                 }
                 self.script(What::Next(step), script, false);
@@ -130,11 +139,7 @@ impl Machine {
     }
 
     fn begin(&mut self, what: What, step: Step, force: bool) {
-        let ups = matches!(
-            what,
-            What::Next(Next::Script(s)) if !s.stops()
-        );
-        if ups {
+        if matches!(what, What::Next(Next::Script(_))) && self.rules.cleans_doubt {
             // Should this manager die now, its successor does not know how far this came.
             let half = Running {
                 doubtful: true,

@@ -48,11 +48,18 @@ impl Machine {
     }
 
     fn saved(&mut self, token: u64) {
+        if !self.rules.save_first {
+            self.resolve(token, Ok(()));
+            return self.save();
+        }
         self.save();
         self.resolve(token, Ok(()));
     }
 
     fn start(&mut self, token: u64) {
+        if !self.rules.save_first {
+            self.resolve(token, Ok(()));
+        }
         let stopping = if let Some(Job::Stop { again, .. }) = &mut self.job {
             *again = true;
             true
@@ -69,7 +76,9 @@ impl Machine {
                 self.doubt(true);
             }
         }
-        self.resolve(token, Ok(()));
+        if self.rules.save_first {
+            self.resolve(token, Ok(()));
+        }
     }
 
     fn stop(&mut self, token: u64) {

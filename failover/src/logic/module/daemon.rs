@@ -2,7 +2,7 @@
 //! follow a serving peer, or else to serve. It decides.
 
 use super::super::api::{Ask, Daemon, Output, Phase, Step, View};
-use super::super::level::Running;
+use super::super::level::{Role, Running};
 use super::jobs::{Job, NEW_STATE, StopStep};
 use super::{AGAIN, Machine};
 use std::time::Duration;
@@ -12,13 +12,25 @@ use tandem_repl::control::{Refusal, State};
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two calls of the fence command.
 const FENCE_PAUSE: Duration = Duration::from_secs(10);
+/// Stall limits after which a daemon that says nothing is killed.
+const HANGS: u32 = 5;
 /// What a fence proves: refusals that rest on not knowing whether the peer serves.
 const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-empty"];
 
 impl Machine {
     pub(super) fn on_daemon(&mut self, daemon: Daemon) {
+        self.heard = self.now;
+        self.unheard = None;
         let before = std::mem::replace(&mut self.daemon, daemon);
+        let first = !std::mem::replace(&mut self.looked, true);
+        if first && self.has.addresses && self.serves() {
+            // A predecessor took them.
+            self.out.push(Output::HoldAddresses);
+        }
         let (was, is) = (state(&before), state(&self.daemon));
+        if first {
+            self.adopt(is);
+        }
         let served = matches!(was, State::Alone | State::Prim);
         let follows = was == State::Second;
         let expected = matches!(self.job, Some(Job::Swap { .. } | Job::Stop { .. }));
@@ -32,6 +44,13 @@ impl Machine {
             self.mark(Phase::Promoted);
             self.deaths = 0;
             if let Some(Job::Stop { .. }) = self.job {
+            } else if follows {
+                let swaps = self.view().is_some_and(|v| v.peer_connected);
+                self.action = if swaps && is == State::Prim {
+                    "swap"
+                } else {
+                    "failover"
+                };
             } else if self.action != "swap" {
                 self.action = if self.failing_over {
                     "failover"
@@ -44,7 +63,7 @@ impl Machine {
             self.took_over = false;
         }
         self.inherits = self.serves() && (follows || self.inherits);
-        let proved = self.view().is_some_and(|v| v.serves() && v.held.is_none());
+        let proved = self.serves() && self.lapse().is_none_or(|lapse| self.now < lapse);
         if proved && self.quarantine.is_some_and(|q| self.now >= q.proof) {
             self.quarantine = None;
         }
@@ -72,6 +91,17 @@ impl Machine {
             self.swap_over(token, Ok(()));
             self.action = "swap";
         }
+    }
+
+    /// The first word of a daemon above which a predecessor of this manager left something: scripts
+    /// were told the state that fits what runs.
+    fn adopt(&mut self, is: State) {
+        self.told = match self.has.role {
+            Some(Role::Prim) if is == State::Alone => is,
+            Some(Role::Prim) => State::Prim,
+            Some(Role::Second) => State::Second,
+            None => return,
+        };
     }
 
     fn daemon_gone(&mut self, served: bool) {
@@ -138,9 +168,17 @@ impl Machine {
         if !self.started() || matches!(self.job, Some(Job::Stop { .. })) {
             return;
         }
+        if self.unheard.is_some() {
+            return;
+        }
         let Some(view) = self.view().cloned() else {
             return self.start_daemon();
         };
+        if self.silent() >= self.config.stall_limit * HANGS && self.now >= self.daemon_again {
+            self.log("the file system daemon hangs, it is killed");
+            self.daemon_again = self.now + AGAIN * 5;
+            self.out.push(Output::KillDaemon);
+        }
         if let Some((token, ask)) = self.order {
             if self.asking.is_none() {
                 self.asking = Some(ask);

@@ -98,20 +98,15 @@ impl Machine {
 
     pub(super) fn tend_job(&mut self) {
         let reached = |m: &Self| m.doing.is_none() && m.has == m.wish && m.middle;
+        let ended = self.wish == Running::NOTHING && reached(self);
         match self.job.clone() {
-            None => {}
-            Some(Job::Restart { tokens }) => {
-                if self.wish == Running::NOTHING && reached(self) {
-                    self.job = None;
-                    self.waiting.extend(tokens);
-                }
+            Some(Job::Restart { tokens }) if ended => {
+                self.job = None;
+                self.waiting.extend(tokens);
             }
             Some(Job::Swap { asked, token }) => self.tend_swap(asked, token),
-            Some(Job::Stop { step, .. }) => {
-                if self.wish == Running::NOTHING && (reached(self) || step == StopStep::Post) {
-                    self.tend_stop(step);
-                }
-            }
+            Some(Job::Stop { step, .. }) if ended || step == StopStep::Post => self.tend_stop(step),
+            _ => {}
         }
     }
 
@@ -199,7 +194,8 @@ impl Machine {
         if !possible {
             return self.swap_over(token, Err(no_follower(&self.config.peer)));
         }
-        if self.doing.is_none() && self.wish == Running::BOTH && self.has == self.wish {
+        let idle = self.doing.is_none() && self.wish == Running::BOTH && self.has == self.wish;
+        if idle || !self.rules.asks_when_idle {
             let end = Some(self.now + STOP_LIMIT);
             self.job = Some(Job::Swap { asked: end, token });
             self.out.push(Output::Ask(Ask::Swap));

@@ -77,6 +77,9 @@ pub(super) struct World {
     pub(super) remembered: Running,
     pub(super) marks: Vec<Phase>,
     pub(super) log: Vec<String>,
+    /// The daemon says nothing.
+    pub(super) hangs: bool,
+    killed: bool,
 }
 
 impl World {
@@ -100,6 +103,8 @@ impl World {
             remembered: found,
             marks: Vec::new(),
             log: Vec::new(),
+            hangs: false,
+            killed: false,
         }
     }
 
@@ -117,6 +122,9 @@ impl World {
             "two steps at once: {:?}",
             self.steps
         );
+        if std::mem::take(&mut self.killed) {
+            self.tell();
+        }
     }
 
     fn perform(&mut self, output: Output) {
@@ -149,7 +157,12 @@ impl World {
                 self.asked.push_back(ask);
             }
             Output::DropAddresses => self.addresses = false,
-            Output::KillDaemon => self.daemon = Daemon::Gone,
+            Output::HoldAddresses => assert!(self.addresses && serves),
+            Output::KillDaemon => {
+                self.daemon = Daemon::Gone;
+                self.asked.clear();
+                self.killed = true;
+            }
             Output::Save(wants) => self.saved = wants,
             Output::Remember(running) => self.remembered = running,
             Output::Resolve { token, result } => {
@@ -220,8 +233,13 @@ impl World {
         Some(ask)
     }
 
+    /// Time passes; a daemon that runs says something as often as real ones do.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
+        if !self.hangs && matches!(self.daemon, Daemon::Up(_)) {
+            // It is heard of at least every half a second.
+            self.tell();
+        }
         self.input(Input::Tick);
     }
 
@@ -258,7 +276,7 @@ pub(super) fn view(state: State, peer: Option<State>) -> View {
         reason: None,
         has_epoch: true,
         served: false,
-        held: None,
+        until: None,
         peer_connected: peer.is_some(),
         peer_state: peer,
     }

@@ -22,6 +22,8 @@ pub struct DriverStatus {
     pub record: Record,
     /// How long changes have been held because this node may not acknowledge alone.
     pub held: Option<Duration>,
+    /// Until when this node may answer for the module if it hears nothing more.
+    pub serves_until: Option<Instant>,
     pub witness: Option<WitnessStatus>,
     pub peer: PeerStatus,
     pub counters: Counters,
@@ -37,6 +39,7 @@ struct Seen {
     peer_state: Option<State>,
     in_sync: Vec<String>,
     held: bool,
+    limited: bool,
 }
 
 /// Counts changes, and wakes who waits for one.
@@ -91,6 +94,7 @@ impl Shared {
                 peer_state: member.peer_state(),
                 in_sync: member.record().set().to_vec(),
                 held: member.held_since(clock::now()).is_some(),
+                limited: member.serves_until().is_some(),
             }
         };
         self.news.note(seen);
@@ -119,6 +123,7 @@ impl Driver {
             why: member.why(),
             record: member.record().clone(),
             held: member.held_since(now).map(|since| now - since),
+            serves_until: member.serves_until(),
             witness: shared.witness.as_ref().map(Witness::status),
             peer: PeerStatus {
                 node: shared.hello.peer.clone(),
@@ -154,6 +159,7 @@ mod tests {
             peer_state: None,
             in_sync: Vec::new(),
             held: false,
+            limited: false,
         }
     }
 

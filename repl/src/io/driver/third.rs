@@ -40,7 +40,7 @@ pub(super) fn member_config(config: &DriverConfig<'_>) -> MemberConfig {
         local: config.local.clone(),
         peer: config.peer.clone(),
         stall_limit: config.stall_limit,
-        lease: config.stall_limit * 2 / 3,
+        lease: crate::logic::member::lease(config.stall_limit),
         witness: config.apart.witness.is_some(),
         isolation: config.apart.isolation,
         after_power_loss: config.apart.after_power_loss,

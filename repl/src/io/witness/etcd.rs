@@ -1,8 +1,9 @@
-//! An etcd cluster as the witness: one key per volume, whose value is the epoch's id in hexadecimal.
+//! An etcd cluster as the witness: one key per volume, whose value is the epoch's id in
+//! hexadecimal.
 //!
-//! The register is read, asked as [`Register`](crate::logic::witness::Register) decides, and written
-//! by a transaction that fails if the key changed in between; then it is read again. Reads and
-//! transactions of etcd are linearizable and durable on a majority before they are answered.
+//! The register is read, asked as [`Register`](crate::logic::witness::Register) decides, and
+//! written by a transaction that fails if the key changed in between; then it is read again. Reads
+//! and transactions of etcd are linearizable and durable on a majority before they are answered.
 
 use super::{CONNECT, Register, WitnessError};
 use crate::ids::Id128;

@@ -1,7 +1,8 @@
 //! The lease (I13): a node that serves in a set of two does so only while its peer promised not
 //! to. It counts from the time its own request was sent, the promise from the time that request
 //! arrived, so whatever the network does the promise outlasts the lease. Who wants to serve first
-//! stops promising and waits its promise out.
+//! stops promising and waits its promise out, and then some ([`grace`]): a manager learns a moment
+//! after its daemon that a lease is over, and must have taken the addresses away by then.
 
 use super::phase::{Follow, LeaveStep, Phase, Swap, SwapStep};
 use super::{AckOutcome, Duration, Instant, Member, MemberConfig, OpSeq, Output, Record};
@@ -11,9 +12,23 @@ use std::collections::VecDeque;
 /// Requests in flight that are remembered.
 const ASKED: usize = 16;
 
+/// Length of a lease: a silent peer is waited for as long, and then there is time left to go on
+/// without it.
+pub const fn lease(stall_limit: Duration) -> Duration {
+    Duration::from_nanos((stall_limit.as_nanos() * 2 / 3) as u64)
+}
+
+/// How much longer a promise lasts than the lease it gives. The addresses of a node whose lease is
+/// over must be gone within this time; its manager begins to remove them after half of it.
+pub const fn grace(stall_limit: Duration) -> Duration {
+    Duration::from_nanos((stall_limit.as_nanos() / 4) as u64)
+}
+
 #[derive(Debug)]
 pub(super) struct Lease {
     length: Duration,
+    /// For how long a promise binds.
+    promise: Duration,
     /// This node may serve until then.
     until: Option<Instant>,
     asked: VecDeque<(u64, Instant)>,
@@ -26,12 +41,19 @@ impl Lease {
     /// What was promised before this start is not known; the longest it can be is.
     pub(super) fn new(config: &MemberConfig, record: &Record, now: Instant) -> Self {
         let two = record.set_size() > 1;
+        let grace = if config.rules.lease_grace {
+            grace(config.stall_limit)
+        } else {
+            Duration::ZERO
+        };
+        let promise = config.lease + grace;
         Self {
             length: config.lease,
+            promise,
             until: None,
             asked: VecDeque::new(),
             number: 0,
-            promised: two.then(|| now + config.lease),
+            promised: two.then(|| now + promise),
         }
     }
 }
@@ -75,8 +97,7 @@ impl Member {
 
     /// The lease ran out, or none came since this node began to serve.
     pub(super) fn lease_lapsed(&self) -> bool {
-        let first = self.since + self.lease.length;
-        self.config.rules.lease && self.now >= self.lease.until.unwrap_or(first)
+        self.config.rules.lease && self.now >= self.lease_end()
     }
 
     /// Since when this node answers nothing, though it serves: its lease is over, or it is finding
@@ -86,8 +107,27 @@ impl Member {
             return Some(shrink.held);
         }
         let needs = self.leased() || matches!(self.phase, Phase::Growing { .. });
-        let over = self.lease.until.unwrap_or(self.since + self.lease.length);
+        let over = self.lease_end();
         (needs && self.config.rules.lease && now >= over).then_some(over)
+    }
+
+    /// Until when this node may answer for the module, if it hears nothing more. `None`: without
+    /// limit, for nobody else may begin; or it does not serve at all.
+    pub fn serves_until(&self) -> Option<Instant> {
+        if !self.config.rules.lease {
+            return None;
+        }
+        match &self.phase {
+            Phase::Shrink(shrink) => Some(shrink.until),
+            Phase::Growing { .. } => Some(self.lease_end()),
+            _ if self.leased() => Some(self.lease_end()),
+            _ => None,
+        }
+    }
+
+    /// When the lease is over that this node has, or that it waits for.
+    pub(super) fn lease_end(&self) -> Instant {
+        self.lease.until.unwrap_or(self.since + self.lease.length)
     }
 
     /// A message leaves now that counts as a request.
@@ -174,7 +214,7 @@ impl Member {
 
     /// The peer may serve for a lease from now on.
     pub(super) fn promise(&mut self) {
-        let until = self.now + self.lease.length;
+        let until = self.now + self.lease.promise;
         self.lease.promised = Some(self.lease.promised.map_or(until, |old| old.max(until)));
     }
 

@@ -81,6 +81,8 @@ pub(super) struct Shrink {
     pub ask: Ask,
     /// Since when nothing is answered: the lease may have been over before.
     pub held: Instant,
+    /// When the lease ends, or ended, that this node had.
+    pub until: Instant,
     /// The questions were put.
     pub asked: bool,
     /// The session is ended when this is over: what the peer dropped of it cannot be made up.

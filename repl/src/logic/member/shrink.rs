@@ -38,6 +38,7 @@ impl Member {
         ));
         self.abort_checkpoint();
         let held = self.held_since(self.now).unwrap_or(self.now);
+        let until = self.lease_end();
         self.lease_ends();
         if close {
             self.eject(why);
@@ -46,6 +47,7 @@ impl Member {
         self.enter(Phase::Shrink(Shrink {
             ask,
             held,
+            until,
             asked: false,
             close,
             left,

@@ -16,6 +16,9 @@ use std::collections::VecDeque;
 
 const STALL: Duration = Duration::from_secs(3);
 const LEASE: Duration = Duration::from_secs(2);
+/// How long who gave a lease keeps from serving.
+const PROMISE: Duration = Duration::from_millis(LEASE.as_millis() as u64 + GRACE_MS);
+const GRACE_MS: u64 = grace(STALL).as_millis() as u64;
 
 /// Two nodes, `a` and `b`.
 struct Pair {
@@ -307,7 +310,7 @@ impl Pair {
                 force: false,
             },
         );
-        self.pass(LEASE.as_millis() as u64 + 100);
+        self.pass(PROMISE.as_millis() as u64 + 100);
     }
 
     /// The daemon starts again; `power`: after a power cut.

@@ -22,7 +22,7 @@ impl Plan {
     /// Two nodes in sync, the first of which serves, and busy clients.
     pub(super) fn new(seed: u64, witness: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0xa77a);
-        let mut options = Options::from_seed(seed);
+        let mut options = Options::from_seed(seed).crude();
         options.witness = witness;
         options.isolation = Isolation::Wait;
         options.after_power_loss = None;

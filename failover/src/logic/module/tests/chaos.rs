@@ -42,7 +42,6 @@ fn some_view(rng: &mut Rng) -> View {
     let mut view = view(state, peer);
     view.has_epoch = rng.below(8) > 0;
     view.served = rng.below(2) == 0;
-    view.held = (rng.below(5) == 0).then(|| Duration::from_millis(rng.below(1000)));
     view
 }
 
@@ -63,7 +62,10 @@ fn event(world: &mut World, rng: &mut Rng, token: &mut u64) {
         }
         11 => {
             if matches!(world.daemon, Daemon::Up(_)) {
-                world.daemon = Daemon::Up(some_view(rng));
+                let mut view = some_view(rng);
+                let left = Duration::from_millis(rng.below(3000));
+                view.until = (rng.below(3) == 0).then(|| world.now + left);
+                world.daemon = Daemon::Up(view);
                 world.tell();
             }
         }
@@ -88,10 +90,8 @@ fn event(world: &mut World, rng: &mut Rng, token: &mut u64) {
         }
         _ => world.pass(Duration::from_millis(rng.below(1500))),
     }
-    let held = |v: &View| world.machine.is_held(v);
-    let serves = world.machine.view().is_some_and(|v| v.serves() && !held(v));
     assert!(
-        !world.machine.running().addresses || serves,
+        !world.machine.running().addresses || world.machine.may_answer(),
         "addresses where nothing allows to serve"
     );
 }
@@ -117,7 +117,7 @@ fn all_well(world: &mut World, token: &mut u64) {
     }
     for _ in 0..2 {
         if let Daemon::Up(v) = &mut world.daemon {
-            v.held = None;
+            v.until = None;
             v.has_epoch = true;
             v.peer_connected = false;
             v.peer_state = None;

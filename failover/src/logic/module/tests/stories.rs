@@ -43,6 +43,7 @@ fn a_start_cleans_up_asks_to_serve_and_starts_in_order() {
     assert!(world.saved.started);
     world.settle();
     let scripts = names(&world);
+    assert_eq!(scripts[..2], ["transition", "prestart"]);
     let scripts: Vec<_> = scripts.iter().filter(|s| *s != "transition").collect();
     assert_eq!(
         scripts,
@@ -165,21 +166,63 @@ fn who_may_not_serve_any_more_loses_the_addresses_before_a_script_runs() {
 }
 
 #[test]
-fn held_changes_cost_the_addresses_and_a_grant_brings_them_back() {
+fn a_lease_that_is_over_costs_the_addresses_and_a_new_one_brings_them_back() {
     let mut world = prim();
-    let mut held = view(State::Alone, None);
-    held.held = Some(Duration::from_millis(100));
-    world.daemon = Daemon::Up(held.clone());
+    let lease = Duration::from_millis(500);
+    let mut leased = view(State::Prim, Some(State::Second));
+    leased.until = Some(world.now + lease);
+    world.daemon = Daemon::Up(leased.clone());
     world.tell();
-    assert!(world.addresses, "not at once");
-    held.held = Some(Duration::from_millis(400));
-    world.daemon = Daemon::Up(held);
+    let lapse = world.now + lease + grace(config().stall_limit) / 2;
+    assert_eq!(
+        world.machine.due(),
+        Some(lapse),
+        "the driver wakes up for it"
+    );
+    world.now = lapse - Duration::from_millis(1);
     world.tell();
+    assert!(world.addresses, "the witness is being asked");
+    world.now = lapse;
+    // Nothing was heard of the daemon, which may be stopped.
+    world.input(Input::Tick);
     assert!(!world.addresses);
+    leased.until = Some(world.now + lease);
+    world.daemon = Daemon::Up(leased);
+    world.tell();
+    while world.finish(Ok(())).is_some() {}
+    assert!(world.addresses);
     world.set(State::Alone, None);
     world.settle();
+    assert!(world.addresses, "alone there is no lease");
+    let called = names(&world);
+    assert!(called.iter().all(|s| s == "transition"), "{called:?}");
+}
+
+#[test]
+fn a_daemon_that_is_not_heard_of_may_have_given_a_lease_to_a_peer_that_is_there() {
+    let mut world = prim();
+    world.set(State::Alone, Some(State::Second));
+    world.settle();
     assert!(world.addresses);
-    assert_eq!(names(&world), ["transition"], "no other script was called");
+    world.now += Duration::from_secs(3);
+    world.input(Input::Tick);
+    assert!(!world.addresses);
+}
+
+#[test]
+fn a_successor_waits_a_moment_before_it_believes_that_there_is_no_daemon() {
+    let wants = Wants {
+        started: true,
+        ..Wants::default()
+    };
+    let mut world = World::with(config(), wants, Running::PRIM);
+    world.input(Input::Tick);
+    assert!(world.addresses, "nothing is known yet");
+    assert!(world.steps.is_empty());
+    world.now += Duration::from_secs(2);
+    world.input(Input::Tick);
+    assert!(!world.addresses);
+    assert!(!world.steps.is_empty(), "it is stopped");
 }
 
 #[test]
@@ -307,7 +350,8 @@ fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
     let mut world = World::with(config(), wants.clone(), Running::PRIM);
     world.set(State::Prim, Some(State::Second));
     world.settle();
-    assert_eq!(names(&world), ["transition"], "nothing was touched");
+    assert_eq!(names(&world), [""; 0], "nothing was touched");
+    assert!(world.addresses);
     assert_eq!(world.machine.shown().readiness, Readiness::Ready);
     let half = Running {
         doubtful: true,
@@ -320,6 +364,21 @@ fn a_successor_adopts_what_runs_and_cleans_what_was_left_half_way() {
     let forced = names(&world);
     for script in ["stop_second!", "stop_prim!", "stop_both!"] {
         assert!(forced.iter().any(|s| s == script), "{forced:?}");
+    }
+}
+
+#[test]
+fn a_follower_that_serves_says_whether_it_was_given_or_lost() {
+    for (state, peer, action) in [
+        (State::Prim, Some(State::Second), "swap"),
+        (State::Alone, None, "failover"),
+        (State::Alone, Some(State::Stop), "failover"),
+    ] {
+        let mut world = started();
+        world.set(State::Second, Some(State::Prim));
+        world.settle();
+        world.set(state, peer);
+        assert_eq!(world.machine.shown().action, Some(action));
     }
 }
 
@@ -372,4 +431,40 @@ fn maintenance_moves_nothing_but_takes_addresses_that_may_not_be_here() {
     assert!(!world.addresses);
     let scripts = names(&world);
     assert!(scripts.iter().all(|s| s == "transition"), "{scripts:?}");
+}
+
+#[test]
+fn a_daemon_that_hangs_costs_the_addresses_before_its_peer_may_serve() {
+    let mut world = prim();
+    world.hangs = true;
+    world.pass(Duration::from_millis(1500));
+    assert!(world.addresses);
+    // Its peer may serve when lease and grace are over.
+    let limit = config().stall_limit;
+    world.pass(lease(limit) + grace(limit) - Duration::from_millis(1500));
+    assert!(!world.addresses);
+    world.hangs = false;
+    world.settle();
+    assert!(world.addresses);
+    world.hangs = true;
+    for _ in 0..20 {
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.daemon, Daemon::Gone, "it was killed");
+}
+
+#[test]
+fn a_successor_touches_nothing_before_it_has_looked() {
+    let wants = Wants {
+        started: true,
+        ..Wants::default()
+    };
+    let mut world = World::with(config(), wants, Running::PRIM);
+    world.input(Input::Tick);
+    world.now += Duration::from_millis(900);
+    world.input(Input::Tick);
+    assert!(world.addresses && world.scripts.is_empty() && world.steps.is_empty());
+    world.set(State::Prim, Some(State::Second));
+    world.settle();
+    assert_eq!(names(&world), [""; 0], "scripts know that state");
 }

@@ -58,6 +58,9 @@ fn the_survivor_waits_the_lease_out_and_asks() {
     pass(&mut p, 1000);
     p.never("b:AskWitness");
     pass(&mut p, 1000);
+    p.never("b:AskWitness");
+    assert!(!p.members[0].may_acknowledge(p.now), "its lease is over");
+    pass(&mut p, GRACE_MS);
     p.happened(&[
         "b:record-intent",
         "b:AskWitness",
@@ -295,7 +298,7 @@ fn a_late_answer_to_an_intent_given_up_is_void() {
     // b asks, and meets a again before the answer.
     p.log.clear();
     let mut late = None;
-    p.now += LEASE;
+    p.now += PROMISE;
     for output in p.members[1].handle(
         p.now,
         [Id128([77; 16]); 2],
