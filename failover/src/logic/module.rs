@@ -17,6 +17,7 @@ mod commands;
 mod daemon;
 mod jobs;
 mod react;
+mod rights;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,9 @@ use std::time::{Duration, Instant};
 use tandem_repl::control::{Refusal, State};
 use tandem_repl::logic::member::{grace, lease};
 
+/// After a sleep of this node the daemon, which slept as well, has looked at the clock within this:
+/// the lease that it tells of then is good.
+const PROOF: Duration = Duration::from_millis(500);
 /// A predecessor's application goes on so long while nothing is heard of the daemon.
 const UNHEARD: Duration = Duration::from_secs(1);
 /// Between two questions to a daemon that refused, and between two attempts at what failed.
@@ -77,6 +81,10 @@ pub struct Machine {
     ask_again: Instant,
     fencing: Option<u64>,
     fence_again: Instant,
+    /// This node serves because it lost the one that did, by nobody's word but the manager's.
+    took_over: bool,
+    /// This node followed when it began to serve: the addresses were the other's a moment ago.
+    inherits: bool,
     /// The daemon's last refusal to serve.
     refused: Option<Refusal>,
     /// A command that waits for the daemon's answer.
@@ -86,13 +94,15 @@ pub struct Machine {
     waiting: Vec<u64>,
     /// Checkers that keep the module waiting, by name.
     blocked: BTreeMap<String, Refusal>,
+    /// Checkers for which this node, which serves, is to wait when another can serve: since then.
+    yields: BTreeMap<String, (Instant, Refusal)>,
     /// Checkers that are down.
     down: BTreeMap<String, String>,
     /// What failed last here, until it succeeds.
     trouble: Option<Refusal>,
     retry: Instant,
     /// No addresses before: this manager did not run for a while.
-    quarantine: Option<Instant>,
+    quarantine: Option<Quarantine>,
     restarts: VecDeque<Instant>,
     swap_again: Instant,
     /// The manager ends.
@@ -102,6 +112,15 @@ pub struct Machine {
     next: u64,
     now: Instant,
     out: Vec<Output>,
+}
+
+/// After a sleep: what the daemon said is not believed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quarantine {
+    /// When it is over: the daemon has found out what it may.
+    end: Instant,
+    /// From here on its word that changes flow ends it, too.
+    proof: Instant,
 }
 
 /// A step of the application.
@@ -160,11 +179,14 @@ impl Machine {
             ask_again: now,
             fencing: None,
             fence_again: now,
+            took_over: false,
+            inherits: false,
             refused: None,
             order: None,
             job: None,
             waiting: Vec::new(),
             blocked: BTreeMap::new(),
+            yields: BTreeMap::new(),
             down: BTreeMap::new(),
             trouble: None,
             retry: now,
@@ -241,66 +263,15 @@ impl Machine {
         self.view().is_some_and(View::serves)
     }
 
-    /// Who may not answer for the module has no addresses, whatever else goes on.
-    fn guard(&mut self) {
-        if !self.rules.addresses_first || self.may_answer() || self.unheard.is_some() {
-            return;
-        }
-        if self.has.addresses {
-            self.out.push(Output::DropAddresses);
-            self.has.addresses = false;
-            self.wish.addresses = false;
-        }
-        if self.is_taking() {
-            // What is being taken goes too; the step ends by itself.
-            self.out.push(Output::DropAddresses);
-        }
-    }
-
-    fn is_taking(&self) -> bool {
-        let taking = |d: &Doing| d.what == What::Next(Next::TakeAddresses);
-        self.doing.as_ref().is_some_and(taking)
-    }
-
-    /// The addresses may be here now, by what is known.
-    fn may_answer(&self) -> bool {
-        let in_time = self.lapse().is_none_or(|lapse| self.now < lapse);
-        self.serves() && in_time && self.quarantine.is_none()
-    }
-
-    /// When the addresses have to go if nothing more is heard of the daemon: a while after the end
-    /// of its lease, so that a short question to the witness costs no connection, and well before
-    /// its peer may serve ([`grace`]). Where the peer is there it may be taken into the set, and
-    /// have given a lease, since the daemon was heard.
-    fn lapse(&self) -> Option<Instant> {
-        let view = self.view().filter(|v| v.serves())?;
-        let limit = self.config.stall_limit;
-        let unheard = view.peer_connected.then(|| self.heard + lease(limit));
-        let until = view.until.or(unheard);
-        until
-            .filter(|_| self.rules.addresses_by_lease)
-            .map(|until| until + grace(limit) / 2)
-    }
-
-    /// For how long a daemon that ran when it was heard of last has said nothing.
-    pub(super) fn silent(&self) -> Duration {
-        self.now.saturating_duration_since(self.heard)
-    }
-
-    /// When the machine has to be told that time passes, if not before.
-    pub fn due(&self) -> Option<Instant> {
-        let there = self.has.addresses || self.is_taking();
-        self.lapse().filter(|lapse| there && self.now < *lapse)
-    }
-
     /// Lets every lane go on.
     fn tend(&mut self) {
-        if self.quarantine.is_some_and(|end| self.now >= end) {
+        if self.quarantine.is_some_and(|q| self.now >= q.end) {
             self.quarantine = None;
         }
         // A step that needs no time makes room for the next at once.
         for _ in 0..32 {
             let before = self.standing();
+            self.tend_yields();
             self.tend_job();
             self.tend_application();
             self.tend_daemon();
@@ -323,8 +294,10 @@ impl Machine {
             "the manager did not run for {} ms",
             time.as_millis()
         ));
-        // Long enough for the daemon to have found out what it may.
-        self.quarantine = Some(self.now + self.config.stall_limit);
+        self.quarantine = Some(Quarantine {
+            end: self.now + self.config.stall_limit,
+            proof: self.now + PROOF,
+        });
     }
 
     fn on_address_lost(&mut self, address: &str) {

@@ -289,7 +289,7 @@ impl World {
     fn begin_step(&mut self, n: usize, id: u64, step: Step) {
         match step {
             Step::Script { script, force, .. } => self.begin_script(n, id, script, force),
-            Step::TakeAddresses => {
+            Step::TakeAddresses | Step::SeizeAddresses => {
                 self.nodes[n].seat.overtaken = false;
                 let time = 200_000 + self.rng_manager.below(200_000);
                 let ok = self.goes_well() || !self.rng_manager.chance(4);

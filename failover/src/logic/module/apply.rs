@@ -84,7 +84,15 @@ impl Machine {
                 self.has = after(self.has, step);
             }
             Next::TakeAddresses if self.now < self.retry => {}
-            Next::TakeAddresses => self.begin(What::Next(step), Step::TakeAddresses, false),
+            Next::TakeAddresses => {
+                let others = self.inherits || self.took_over || self.failing_over;
+                let take = if others {
+                    Step::SeizeAddresses
+                } else {
+                    Step::TakeAddresses
+                };
+                self.begin(What::Next(step), take, false);
+            }
             Next::ReleaseAddresses => self.begin(What::Next(step), Step::ReleaseAddresses, false),
         }
     }

@@ -59,6 +59,9 @@ fn a_script_under_way_is_in_doubt_for_a_successor_until_it_ends() {
 fn who_gives_up_a_replica_that_serves_stops_the_application_first() {
     let mut world = started();
     world.settle();
+    // By an operator's word, so that it does not give way by itself.
+    world.command(3, Command::Prim { force: true });
+    world.settle();
     let mut apart = view(State::Alone, Some(State::Alone));
     apart.reason = Some(refusal("diverged"));
     world.daemon = Daemon::Up(apart);
