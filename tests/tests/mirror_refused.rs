@@ -135,7 +135,8 @@ fn m31_strange_expired_or_differing_nodes_are_refused_on_both_sides() {
     };
     // The lab's authority has no key to be had, so this test brings its own.
     let (own, strange) = (Authority::new("own"), Authority::new("strange"));
-    let pki = |node: &str| service.cluster.node_dir(node).join("etc/pki");
+    let lab = service.cluster.node_dir("");
+    let pki = |node: &str| lab.join(node).join("etc/pki");
     service.tandem("node2", &["stop"]).unwrap();
     service.tandem("node1", &["stop"]).unwrap();
     for node in ["node1", "node2"] {
