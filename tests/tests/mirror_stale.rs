@@ -146,7 +146,7 @@ fn m19_an_interrupted_resync_is_not_promotable_and_resumes() {
 fn half_way(service: &Service) -> u64 {
     let started = Instant::now();
     loop {
-        let resync = service.module("node1").unwrap().daemon.unwrap().resync;
+        let resync = service.daemon("node1").unwrap().resync;
         if let Some(resync) = resync
             && resync.done_bytes > PLANTED / 3
         {
@@ -168,6 +168,12 @@ fn m34_what_was_changed_behind_its_back_is_noticed_and_repaired() {
             "echo one >here; echo two >there; head -c 3000000 /dev/urandom >large; sync",
         )
         .unwrap();
+    // Nothing is marked any more, so that only the look at the directories can find it.
+    let started = Instant::now();
+    while service.daemon("node1").unwrap().marks.files > 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let good = fs::read(service.replica("node1").join("large")).unwrap();
     stop(&service, "node2");
     stop(&service, "node1");

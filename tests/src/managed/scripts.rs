@@ -21,7 +21,7 @@ start_prim)
     pid=$!
     echo $pid >"$room/$me.pid"
     until [ -e "$room/$me.ready" ]; do
-        runs $pid || { tail -n 1 "$room/$me.log"; exit 1; }
+        kill -0 $pid || { tail -n 1 "$room/$me.log"; exit 1; }
         sleep 0.02
     done;;
 stop_prim)
