@@ -13,7 +13,6 @@ use tandem_tests::managed::scripts::{self, names};
 use tandem_tests::managed::watch::Look;
 use tandem_tests::managed::{Options, Service};
 
-
 fn service(test: &str, options: &Options<'_>) -> Option<Service> {
     Service::up(test, env!("CARGO_BIN_EXE_inside"), options)
 }
