@@ -38,7 +38,12 @@ pub(super) fn daemon_hangs_apart(seed: u64) -> Case {
     let mut plan = plan(seed, true);
     plan.options.quick_scripts = true;
     plan.at(0, 0, Fault::Hang(0, 9 * SECOND));
-    plan.at(5, 400, Fault::Reset).case()
+    plan.at(5, 400, Fault::Reset);
+    // Nobody hears the other's probe, either.
+    for n in 0..2 {
+        plan.at(600, 700, Fault::Silence(n, 9 * SECOND));
+    }
+    plan.case()
 }
 
 /// The daemon that serves dies; the application is slow to stop.
