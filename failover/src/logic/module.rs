@@ -32,7 +32,6 @@ use jobs::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Refusal, State};
-use tandem_repl::logic::member::{grace, lease};
 
 /// After a sleep of this node the daemon, which slept as well, has looked at the clock within this:
 /// the lease that it tells of then is good.

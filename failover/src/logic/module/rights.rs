@@ -1,6 +1,6 @@
 //! Who may answer for the module, and until when.
 
-use super::super::api::{Output, View};
+use super::super::api::Output;
 use super::super::level::Next;
 use super::{Doing, Machine, What};
 use std::time::{Duration, Instant};

@@ -37,7 +37,9 @@ fn steps(world: &mut World) -> Vec<String> {
                         let force = if *force { " force" } else { "" };
                         all.push(format!("{}{force}", script.name()));
                     }
-                    Step::TakeAddresses => all.push("take addresses".into()),
+                    Step::TakeAddresses | Step::SeizeAddresses => {
+                        all.push("take addresses".into());
+                    }
                     Step::ReleaseAddresses => all.push("release addresses".into()),
                     _ => {}
                 }
