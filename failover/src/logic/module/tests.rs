@@ -15,6 +15,7 @@ use super::*;
 use crate::config::{Action, Application, Boot, Checker, CheckerKind, Reaction, VirtualIp, When};
 use std::collections::BTreeSet;
 use tandem_repl::control::Readiness;
+use tandem_repl::logic::member::{grace, lease};
 
 /// A module with every script, one address, and a checker of each reaction.
 pub(super) fn config() -> Module {
