@@ -5,14 +5,17 @@
 //! mount inside another node's namespace, and on the tree below that mount.
 
 pub mod acl;
+pub mod application;
 pub mod broken_disk;
 pub mod cluster;
 pub mod concurrent;
 pub mod etcd;
+pub mod failovers;
 pub mod frames;
 pub mod generate;
 pub mod load;
 pub mod managed;
+pub mod managed_world;
 pub mod mirror;
 pub mod model;
 pub mod ops;

@@ -2,7 +2,8 @@
 //! answered: what it was told is done must be found on the other node.
 //!
 //! Each writer does the same steps for 0, 1, 2 …, so its log alone says what must exist. A line of
-//! the log is written after the answer: `KIND NUMBER MICROSECONDS`, or `error …` at its end.
+//! the log is written after the answer: `KIND NUMBER MICROSECONDS BEGAN`, or `error …` at its end.
+//! When an operation began is told by the clock that all nodes share.
 
 use crate::scratch::{inside, subdir};
 use crate::sys::{self, Sys};
@@ -34,6 +35,8 @@ pub struct Told {
     /// How many operations were answered.
     pub answered: usize,
     pub longest: Duration,
+    /// When the first and the last answered operation began, by [`sys::boot_clock`].
+    pub began: Option<(u64, u64)>,
     pub error: Option<String>,
 }
 
@@ -54,6 +57,14 @@ fn block(number: u64) -> Vec<u8> {
 /// # Errors
 /// What the first failed operation said.
 pub fn run(dir: &OwnedFd, logs: &Path) -> Result<(), String> {
+    run_with_pauses(dir, logs, Duration::ZERO)
+}
+
+/// The same with a pause after each round of steps, for loads that are to last.
+///
+/// # Errors
+/// What the first failed operation said.
+pub fn run_with_pauses(dir: &OwnedFd, logs: &Path, pause: Duration) -> Result<(), String> {
     let own = logs.file_name().unwrap_or_default().to_string_lossy();
     let dir = &subdir(dir, &own).map_err(|error| format!("{error:#}"))?;
     let one = |number: usize| -> Result<(), String> {
@@ -62,7 +73,7 @@ pub fn run(dir: &OwnedFd, logs: &Path) -> Result<(), String> {
         let written = inside(dir, || {
             sys::mkdir(&name, 0o700)?;
             sys::chdir(&name)?;
-            write_on(&mut log)
+            write_on(&mut log, pause)
         });
         written.map_err(|error| {
             let text = format!("error {error} after {} steps", log.lines);
@@ -110,16 +121,17 @@ impl Log {
 
     /// Does one operation and writes down that it was answered.
     fn step(&mut self, kind: &str, number: u64, act: impl FnOnce() -> Sys<()>) -> Sys<()> {
+        let began = sys::boot_clock();
         let started = Instant::now();
         act()?;
         let took = started.elapsed().as_micros();
-        self.line(&format!("{kind} {number} {took}"));
+        self.line(&format!("{kind} {number} {took} {began}"));
         Ok(())
     }
 }
 
 /// The steps, again and again.
-fn write_on(log: &mut Log) -> Sys<()> {
+fn write_on(log: &mut Log, pause: Duration) -> Sys<()> {
     let flags = libc::O_CREAT | libc::O_RDWR;
     let data = sys::open("data", flags, 0o600)?;
     for n in 0.. {
@@ -149,6 +161,9 @@ fn write_on(log: &mut Log) -> Sys<()> {
             sys::unlink("moved/file")?;
             sys::rmdir("moved")
         })?;
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
     }
     Ok(())
 }
@@ -178,6 +193,10 @@ pub fn told(logs: &Path, number: usize) -> Result<Told> {
         told.done.entry(kind.into()).or_default().insert(number);
         told.longest = told.longest.max(took);
         told.answered += 1;
+        if let Some(began) = words.next() {
+            let began: u64 = began.parse().with_context(|| line.to_string())?;
+            told.began = Some((told.began.map_or(began, |(first, _)| first), began));
+        }
     }
     Ok(told)
 }

@@ -13,9 +13,6 @@ use tandem_tests::managed::scripts::{self, names};
 use tandem_tests::managed::watch::Look;
 use tandem_tests::managed::{Options, Service};
 
-/// How long the managers may take for what needs no deadline of the product.
-const SOON: Duration = Duration::from_secs(20);
-
 fn service(test: &str, options: &Options<'_>) -> Option<Service> {
     Service::up(test, env!("CARGO_BIN_EXE_inside"), options)
 }

@@ -195,7 +195,7 @@ fn act(clock: &Clock, lab: &Lab, length: Duration) -> Result<bool> {
     client.until("load", BETWEEN, || Ok(true))?;
 
     let sent = sent(lab)?;
-    lab.start(FIRST)?;
+    lab.start(FIRST, false)?;
     let back = client.until("the first node follows", Duration::ZERO, || {
         Ok(is(lab, FIRST, State::Second)? && is(lab, SECOND, State::Prim)?)
     })?;

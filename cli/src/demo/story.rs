@@ -152,7 +152,7 @@ fn come_back(lab: &Lab) -> Result<Return> {
         .ask(SECOND, &Request::Status, STATUS_LIMIT)?
         .counters
         .bytes_sent;
-    lab.start(FIRST)?;
+    lab.start(FIRST, false)?;
     let start = Instant::now();
     lab.ask(FIRST, &Request::Second, TAKEOVER_LIMIT)?;
     let status = wait_until_ready(lab, FIRST, State::Second)?;

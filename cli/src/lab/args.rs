@@ -51,7 +51,7 @@ pub(crate) enum LabCommand {
     /// Kill a node: everything in it dies at once, its disk stays
     Kill(NodeNameArgs),
     /// Start a killed node again; its module is left in state WAIT
-    Start(NodeNameArgs),
+    Start(StartArgs),
     /// Show the nodes
     Status(StatusArgs),
     /// Remove a lab and everything in it
@@ -160,6 +160,18 @@ pub(crate) struct HealArgs {
 pub(crate) struct NodeNameArgs {
     #[command(flatten)]
     pub(crate) which: Which,
+    /// The node
+    pub(crate) node: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// As after a power cut: the node shows a new boot id, so it knows that its memory is gone
+    /// (the disk holds what the kernel had)
+    #[arg(long)]
+    pub(crate) power_lost: bool,
     /// The node
     pub(crate) node: String,
 }

@@ -24,6 +24,8 @@ pub(super) const MEMBERS: [&str; 2] = ["node1", "node2"];
 pub(crate) const NODES_MAX: u8 = 16;
 /// `statfs` of a tmpfs.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// A new random id with each look.
+const RANDOM_ID: &str = "/proc/sys/kernel/random/uuid";
 
 /// What a new lab is to be.
 #[derive(Clone, Debug)]
@@ -130,12 +132,18 @@ impl Lab {
         })
     }
 
-    /// Starts a killed node again: its disk as it was, its daemon in state WAIT.
-    pub(crate) fn start(&self, node: &str) -> Result<()> {
+    /// Starts a killed node again: its disk as it was, its daemon in state WAIT. `power_lost`: it
+    /// shows a new boot id from now on.
+    pub(crate) fn start(&self, node: &str, power_lost: bool) -> Result<()> {
         self.change(|place, state| {
             let known = state.node(node)?;
             ensure!(known.alive().is_err(), "{node} is up already");
             let runs = known.runs;
+            if power_lost {
+                let path = place.node(node).boot_id();
+                let id = fs::read(RANDOM_ID).with_context(|| format!("read {RANDOM_ID}"))?;
+                fs::write(&path, id).with_context(|| format!("write {}", path.display()))?;
+            }
             start_node(place, state, node)?;
             if runs.is_module() {
                 roles::wait_for_node(place, node, runs == Runs::Manager)

@@ -22,7 +22,9 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
             Lab::open(&args.which.place()?)?.set_cut(&args.nodes, args.network, false)?;
         }
         LabCommand::Kill(args) => Lab::open(&args.which.place()?)?.kill(&args.node)?,
-        LabCommand::Start(args) => Lab::open(&args.which.place()?)?.start(&args.node)?,
+        LabCommand::Start(args) => {
+            Lab::open(&args.which.place()?)?.start(&args.node, args.power_lost)?;
+        }
         LabCommand::Status(args) => status(args)?,
         LabCommand::Down(which) => teardown::down(&which.place()?)?,
         LabCommand::List => list(),

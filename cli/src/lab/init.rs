@@ -22,6 +22,9 @@ use super::{mounts, sys};
 /// Before a manager that died is started again.
 const MANAGER_PAUSE: Duration = Duration::from_millis(500);
 
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Arguments of the hidden command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
@@ -144,6 +147,11 @@ fn set_up_mounts(place: &NodePlace) -> Result<()> {
     detach_other_disks(&place.disk())?;
     let safe = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     sys::mount(none, Path::new("/proc"), "proc", safe).context("mount /proc")?;
+    let boot_id = place.boot_id();
+    if boot_id.exists() {
+        sys::mount(&boot_id, Path::new(BOOT_ID), "", libc::MS_BIND)
+            .context("show the node's own boot id")?;
+    }
     let shared_memory = Path::new("/dev/shm");
     if shared_memory.is_dir() {
         let safe = libc::MS_NOSUID | libc::MS_NODEV;

@@ -135,6 +135,11 @@ impl NodePlace {
         self.0.join("log")
     }
 
+    /// The boot id that the node shows instead of its machine's, once its power was cut.
+    pub(crate) fn boot_id(&self) -> PathBuf {
+        self.0.join("boot_id")
+    }
+
     /// What tells a `tandem` process inside the node where its files are.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 3] {
         [

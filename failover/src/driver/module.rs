@@ -15,7 +15,7 @@ use crate::io::store::{Store, StoreError};
 use crate::io::vip::{Addresses, VipEvent};
 use crate::logic::api::{Command, Daemon, Input};
 use crate::logic::level::Running;
-use crate::logic::module::Machine;
+use crate::logic::module::{Machine, Shown};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,7 +145,9 @@ impl Runtime {
         let outputs = self.machine.handle(clock::now(), input);
         self.perform(outputs, log);
         let after = self.machine.shown();
-        if (before.state, before.readiness) != (after.state, after.readiness) {
+        let code = |shown: &Shown| shown.reason.as_ref().map(|r| r.code.clone());
+        let as_before = (before.state, before.readiness) == (after.state, after.readiness);
+        if !as_before || code(&before) != code(&after) {
             let reason = after.reason.as_ref().map(|r| format!(": {r}"));
             let text = format!(
                 "{:?} {:?} -> {:?} {:?}{}",

@@ -82,10 +82,11 @@ impl Runtime {
                 force,
                 context,
             } => self.script(id, script, force, context),
-            Step::TakeAddresses => {
+            Step::TakeAddresses | Step::SeizeAddresses => {
                 let (addresses, list) = self.addresses();
+                let ask = step == Step::TakeAddresses;
                 self.aside(id, move || {
-                    addresses.take(&list, true).map_err(|e| e.to_string())
+                    addresses.take(&list, ask).map_err(|e| e.to_string())
                 });
             }
             Step::ReleaseAddresses => {

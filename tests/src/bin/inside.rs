@@ -11,12 +11,12 @@ use tandem_tests::managed::program;
 use tandem_tests::model::Arena;
 use tandem_tests::rng::Rng;
 use tandem_tests::scratch::{Place, Scratch, open_dir, subdir};
-use tandem_tests::{concurrent, load, posix, sys};
+use tandem_tests::{application, concurrent, load, posix, sys};
 
 const USAGE: &str = "usage: inside posix DIR [FILTER] | model DIR SEED RUNS STEPS | \
                      concurrent DIR SEED CASE | sync DIR | \
                      load DIR LOGS | datagrams DIR ADDRESS SEED COUNT [SOURCE] | \
-                     serve DIR NODE READY [ADDRESS…] | ask LOGS ADDRESS…";
+                     serve DIR NODE READY [ADDRESS…] | ask LOGS ADDRESS… | application …";
 
 /// What a replicated directory has. Files without a name are asked for by the table of cases.
 const FEATURES: Features = Features {
@@ -39,6 +39,10 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<(), String> {
     let text = |error: anyhow::Error| format!("{error:#}");
+    if let ["application", words @ ..] = words {
+        // Without a look at the directory, which may be dead.
+        return application::run(words).map_err(text);
+    }
     let [what, dir, rest @ ..] = words else {
         return Err(USAGE.into());
     };

@@ -10,7 +10,7 @@ use tandem_tests::sim::sharp::{Case, Switch, switch, switches};
 
 const USAGE: &str =
     "simulate --seeds N | --hours N | --seconds N | --seed S [--trace] [--from S] [--all]
-         [--without RULE] [--attack NAME]
+         [--without RULE] [--attack NAME] [--manager M]
 
 --seeds N   so many seeds, the first is --from, else TANDEM_SEED, else a new one
 --hours N   so long, as --seconds N
@@ -18,6 +18,7 @@ const USAGE: &str =
 --trace     with everything that happened
 --all       go on after a finding: each, and how many of each kind
 --without R with a rule switched off; `--without all` lists them
+--manager M `product`: with the failover manager in every run; `crude`: in none
 --attack A  seeds of a scenario against some rule; `--attack all` lists them";
 
 struct Arguments {
@@ -29,6 +30,7 @@ struct Arguments {
     all: bool,
     without: Option<Switch>,
     attack: Attack,
+    managed: Option<bool>,
 }
 
 fn parse() -> Option<Arguments> {
@@ -41,6 +43,7 @@ fn parse() -> Option<Arguments> {
         all: false,
         without: None,
         attack: Case::random,
+        managed: None,
     };
     let mut chosen = false;
     let mut words = std::env::args().skip(1);
@@ -56,6 +59,7 @@ fn parse() -> Option<Arguments> {
             "--trace" => found.trace = true,
             "--attack" => found.attack = attack_named(&words.next()?)?,
             "--without" => found.without = Some(named(&words.next()?)?),
+            "--manager" => found.managed = Some(manager_named(&words.next()?)?),
             _ => return None,
         }
         chosen |= matches!(
@@ -83,6 +87,13 @@ fn named(name: &str) -> Option<Switch> {
         switches().iter().for_each(|s| eprintln!("{}", s.name));
     }
     found
+}
+
+fn manager_named(name: &str) -> Option<bool> {
+    ["crude", "product"]
+        .iter()
+        .position(|n| *n == name)
+        .map(|at| at == 1)
 }
 
 fn attack_named(name: &str) -> Option<Attack> {
@@ -144,7 +155,10 @@ fn hunt(arguments: &Arguments) -> ExitCode {
 }
 
 fn case(seed: u64, arguments: &Arguments) -> Case {
-    let mut case = (arguments.attack)(seed);
+    let mut case = match arguments.managed {
+        Some(managed) => Case::with_manager(seed, managed),
+        None => (arguments.attack)(seed),
+    };
     if let Some(switch) = arguments.without {
         switch.off(&mut case.options.rules);
     }
@@ -158,7 +172,11 @@ fn again(arguments: &Arguments) -> String {
     let name = all
         .filter(|(_, attack)| std::ptr::fn_addr_eq(*attack, arguments.attack))
         .map(|(name, _)| format!(" --attack {name}"));
-    off.into_iter().chain(name).collect()
+    let manager = arguments.managed.map(|managed| {
+        let name = if managed { "product" } else { "crude" };
+        format!(" --manager {name}")
+    });
+    off.into_iter().chain(name).chain(manager).collect()
 }
 
 /// Shows a seed: what is found, with the fewest faults, and the trace.

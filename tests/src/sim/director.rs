@@ -360,10 +360,13 @@ impl World {
             )
         });
         format!(
-            "{}: powered {} paused {:?} {}\n   record {record:?}",
+            "{}: powered {} paused {:?} hung {:?} addresses {} {:?} {}\n   record {record:?}",
             NAMES[n],
             node.is_powered,
             node.paused,
+            node.hung,
+            node.seat.addresses,
+            node.seat.app,
             member.unwrap_or_else(|| "no daemon".into()),
         )
     }

@@ -6,8 +6,10 @@ use super::manager::Word;
 use super::net::Packet;
 use super::node::NAMES;
 use super::options::Options;
+use super::seat::CHECKERS;
 use super::world::{Event, World};
 use crate::rng::Rng;
+use tandem_failover::logic::api::Command;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -41,6 +43,13 @@ pub enum Fault {
     DamageRecord(usize),
     DamageJournal(usize),
     Word(usize, Word),
+    /// The failover manager dies, after so many more outputs.
+    ManagerDies(usize, u64),
+    /// Only the daemon stands still for so long.
+    Hang(usize, Time),
+    Unhang(usize),
+    Order(usize, Command),
+    Checker(usize, usize, bool),
     /// The connection ends, nothing else.
     Reset,
     NetWell,
@@ -59,6 +68,10 @@ impl Schedule {
             let at = begin + rng.below(end - begin);
             // Some come together.
             list.push((at, draw(&mut rng, options)));
+            if options.managed && rng.chance(60) {
+                let near = at + rng.below(3_000_000);
+                list.push((near.min(end), draw_managed(&mut rng)));
+            }
             while rng.chance(35) {
                 let near = at + rng.below(3_000_000);
                 list.push((near.min(end), draw(&mut rng, options)));
@@ -96,6 +109,28 @@ fn draw(rng: &mut Rng, options: &Options) -> Fault {
     }
 }
 
+/// What only the failover manager knows.
+fn draw_managed(rng: &mut Rng) -> Fault {
+    let n = rng.index(2);
+    match rng.below(20) {
+        0..5 => Fault::ManagerDies(n, rng.below(6)),
+        5..8 => Fault::Hang(n, 200_000 + rng.below(8_000_000)),
+        8..12 => Fault::Checker(n, rng.index(4), rng.chance(30)),
+        roll => Fault::Order(
+            n,
+            match roll {
+                12 => Command::Stop,
+                13 => Command::Stopstart,
+                14 => Command::Restart,
+                15 | 16 => Command::Start,
+                17 => Command::Swap,
+                18 => Command::Maintenance(rng.chance(50)),
+                _ => Command::Failover(rng.chance(50)),
+            },
+        ),
+    }
+}
+
 fn word(rng: &mut Rng, options: &Options) -> Word {
     match rng.below(10) {
         0..3 => Word::Stop,
@@ -110,7 +145,7 @@ fn word(rng: &mut Rng, options: &Options) -> Word {
 
 impl World {
     pub fn on_fault(&mut self, fault: &Fault) {
-        if self.calm && !matches!(fault, Fault::Resume(_) | Fault::Power(_)) {
+        if self.calm && !matches!(fault, Fault::Resume(_) | Fault::Power(_) | Fault::Unhang(_)) {
             return;
         }
         self.trace(|| format!("-- {fault:?}"));
@@ -124,6 +159,7 @@ impl World {
             Fault::Power(n) => self.power(n),
             Fault::Pause(n, time) => {
                 if self.nodes[n].is_powered {
+                    self.nodes[n].seat.is_drowsy = true;
                     self.nodes[n].paused = Some(now + time);
                     self.push(now + time, Event::Fault(Fault::Resume(n)));
                 }
@@ -153,7 +189,9 @@ impl World {
             Fault::NetWell => self.net_well(),
             Fault::Reset => self.reset_link(),
             Fault::Word(n, word) => {
-                if self.stats.serves > 0 {
+                if self.stats.serves > 0 && self.options.managed {
+                    self.command(n, word.command());
+                } else if self.stats.serves > 0 {
                     self.order(n, word);
                 }
             }
@@ -186,6 +224,18 @@ impl World {
                 self.third.lag[n] = most;
                 self.push(now + time, Event::Fault(Fault::NetWell));
             }
+            Fault::ManagerDies(n, outputs) => self.manager_dies_in(n, outputs),
+            Fault::Hang(n, time) if self.nodes[n].daemon.is_some() => {
+                self.nodes[n].hung = Some(now + time);
+                self.push(now + time, Event::Fault(Fault::Unhang(n)));
+            }
+            Fault::Unhang(n) if self.nodes[n].hung.is_some_and(|until| until <= now) => {
+                self.nodes[n].hung = None;
+            }
+            Fault::Order(n, ref command) if self.stats.serves > 0 => {
+                self.command(n, command.clone());
+            }
+            Fault::Checker(n, which, up) => self.checker(n, CHECKERS[which % 4], up),
             Fault::Full(n, time) => {
                 self.nodes[n].ills.is_full = true;
                 self.push(now + time, Event::Fault(Fault::Well(n)));

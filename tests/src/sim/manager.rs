@@ -5,6 +5,7 @@
 use super::node::{Daemon, NAMES};
 use super::world::{Event, Local, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tandem_failover::logic::api::Command;
 use tandem_repl::control::{Refusal, State};
 use tandem_repl::ids::OpSeq;
 use tandem_repl::logic::dirty::{Level, Map};
@@ -18,6 +19,19 @@ pub enum Word {
     Stop,
     Swap,
     Resync { everything: bool },
+}
+
+impl Word {
+    /// What an operator tells the failover manager instead.
+    pub fn command(self) -> Command {
+        match self {
+            Self::Prim { force } => Command::Prim { force },
+            Self::Second => Command::Second { full: false },
+            Self::Stop => Command::Stop,
+            Self::Swap => Command::Swap,
+            Self::Resync { .. } => Command::Second { full: true },
+        }
+    }
 }
 
 impl World {
@@ -103,6 +117,7 @@ impl World {
     }
 
     pub fn resolved(&mut self, n: usize, token: u64, result: &Result<(), Refusal>) {
+        self.ask_resolved(n, token, result);
         let code = result.as_ref().err().map(|r| r.code.clone());
         self.trace(|| format!("{} order {token}: {code:?}", NAMES[n]));
     }
@@ -187,13 +202,16 @@ impl World {
         node.journal.replace(daemon.map.exact());
         node.restart_at = Some(now + pause);
         self.trace(|| format!("{} exits", NAMES[n]));
+        self.judge_exit(n);
         self.end_daemon(n);
     }
 
     /// Whatever the daemon was doing ends here.
     pub fn end_daemon(&mut self, n: usize) {
         self.pipe_gone(n);
+        self.asks_end(n);
         let node = &mut self.nodes[n];
+        node.hung = None;
         node.life += 1;
         node.record.interrupted(&mut node.rng);
         let Some(daemon) = node.daemon.take() else {
@@ -229,6 +247,7 @@ impl World {
         let node = &mut self.nodes[n];
         node.is_powered = false;
         node.paused = None;
+        node.hung = None;
         node.boot += 1;
         node.journal.cut(&mut node.rng);
         let tree = node.tree.clone();
@@ -237,6 +256,7 @@ impl World {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         tree.cut(&mut node.rng);
         drop(tree);
+        self.seat_cut(n);
         let alone = self.nodes[n].record.read().set_size() == 1;
         self.checks.acked.cut(n, alone);
         self.look_at_marks("power was lost");
@@ -249,5 +269,6 @@ impl World {
         self.nodes[n].is_powered = true;
         self.nodes[n].restart_at = Some(self.now + 100_000);
         self.trace(|| format!("{} has power", NAMES[n]));
+        self.seat_boots(n);
     }
 }

@@ -7,7 +7,8 @@
 //! * [`node`], [`director`], [`serve`], [`follow`] and [`resync`] do what the product's driver and
 //!   file system service do, over [`tree`] (a replica with a page cache), [`disk`] (record and
 //!   journal) and [`net`] (connections as of QUIC).
-//! * [`client`], [`manager`] and [`witness`] are who else takes part.
+//! * [`client`], [`manager`] and [`witness`] are who else takes part; in about half of the runs the
+//!   product's failover manager ([`seat`]) instead of the crude one, which gives stranger orders.
 //! * [`check`] holds the oracles, one file each.
 //!
 //! A rule of the product can be switched off ([`options::Rules`]); then the oracles must find
@@ -30,6 +31,7 @@ pub mod options;
 pub mod resync;
 pub mod resync_trees;
 pub mod run;
+pub mod seat;
 pub mod serve;
 pub mod sharp;
 pub mod tree;

@@ -5,6 +5,7 @@ use super::disk::{Journal, RecordDisk};
 use super::manager::Word;
 use super::net::End;
 use super::resync::{Notes, Source, TargetRun};
+use super::seat::Seat;
 use super::tree::{Name, Tree};
 use super::{Msg, Time};
 use crate::rng::Rng;
@@ -25,6 +26,9 @@ pub struct Node {
     pub life: u64,
     /// Stopped (a signal, or the guest as a whole) until then.
     pub paused: Option<Time>,
+    /// Only its daemon stands still until then.
+    pub hung: Option<Time>,
+    pub seat: Seat,
     pub record: RecordDisk,
     pub journal: Journal,
     pub tree: Arc<Mutex<Tree>>,

@@ -21,6 +21,7 @@ pub struct Rules {
     pub no_half_done: bool,
     /// What an earlier session brought and nobody took is not taken in the next one.
     pub sessions_apart: bool,
+    pub seat: tandem_failover::logic::rules::Rules,
 }
 
 impl Default for Rules {
@@ -33,6 +34,7 @@ impl Default for Rules {
             generation_waits: true,
             no_half_done: true,
             sessions_apart: true,
+            seat: Default::default(),
         }
     }
 }
@@ -70,6 +72,14 @@ pub struct Options {
     /// Not a rule of the product but what the network promises it: what is sent in a session
     /// arrives in order. Requests to flush overtake operations.
     pub overtakes: bool,
+    /// The product's failover manager looks after the nodes, not the crude one.
+    pub managed: bool,
+    /// The clients' network is parted where the nodes' is.
+    pub lan_parts: bool,
+    pub preferred: Option<usize>,
+    pub max_restarts: u32,
+    /// Scripts take next to no time, and do not fail.
+    pub quick_scripts: bool,
 }
 
 impl Options {
@@ -116,7 +126,41 @@ impl Options {
             operator: rng.chance(20),
             by_hand: false,
             overtakes: false,
+            managed: false,
+            lan_parts: true,
+            preferred: None,
+            max_restarts: 0,
+            quick_scripts: false,
         }
+        .with_manager(seed)
+    }
+
+    /// Which manager is drawn apart, so that everything else of a seed is as it would be without.
+    fn with_manager(mut self, seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x3a7a6e);
+        self = self.product();
+        if rng.chance(50) {
+            self = self.crude();
+        }
+        self.lan_parts = rng.chance(70);
+        self.preferred = rng.chance(15).then(|| rng.index(2));
+        self.max_restarts = *rng.pick(&[0, 0, 3]);
+        self.quick_scripts = rng.chance(40);
+        self
+    }
+
+    /// The crude manager.
+    pub fn crude(mut self) -> Self {
+        self.managed = false;
+        self.calm = 40_000_000;
+        self
+    }
+
+    /// The product's manager, which may have to repeat things after a while.
+    pub fn product(mut self) -> Self {
+        self.managed = true;
+        self.calm = 90_000_000;
+        self
     }
 
     /// Whether two nodes may serve apart without anybody having been told to.

@@ -22,6 +22,13 @@ pub fn run(seed: u64, tracing: bool) -> Outcome {
     run_with(seed, options, schedule, tracing)
 }
 
+/// Runs a seed with the crude manager, which was the only one when the kept seeds were found.
+pub fn run_crude(seed: u64) -> Outcome {
+    let options = Options::from_seed(seed).crude();
+    let schedule = Schedule::draw(seed, &options);
+    run_with(seed, options, schedule, false)
+}
+
 pub fn run_with(seed: u64, options: Options, schedule: Schedule, tracing: bool) -> Outcome {
     let (end, calm) = (options.faults.1, options.calm);
     let mut world = World::new(seed, options, tracing);

@@ -8,6 +8,7 @@ use super::options::{Options, Rules};
 use super::run::run_with;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+use tandem_failover::logic::rules::Rules as SeatRules;
 use tandem_repl::logic::dirty::Rules as DirtyRules;
 use tandem_repl::logic::resync::Rules as ResyncRules;
 use tandem_repl::logic::rules::Rules as MemberRules;
@@ -43,6 +44,10 @@ fn member(rules: &mut Rules) -> &mut MemberRules {
     &mut rules.member
 }
 
+fn seat(rules: &mut Rules) -> &mut SeatRules {
+    &mut rules.seat
+}
+
 fn dirty(rules: &mut Rules) -> &mut DirtyRules {
     &mut rules.dirty
 }
@@ -68,7 +73,10 @@ pub fn switches() -> Vec<Switch> {
         sweep_last last_flush
         doubt_when_resumed compare_moved);
     group!(found, "node", Rules, whole,
-        mark_first generation_waits no_half_done sessions_apart, but member dirty resync);
+        mark_first generation_waits no_half_done sessions_apart, but member dirty resync seat);
+    group!(found, "manager", SeatRules, seat,
+        addresses_first addresses_by_lease asks_when_idle cleans_doubt quarantine save_first
+        hears_first);
     found
 }
 
@@ -150,6 +158,21 @@ impl Case {
     /// All that happens is drawn from the seed.
     pub fn random(seed: u64) -> Self {
         let options = Options::from_seed(seed);
+        Self::of(seed, options)
+    }
+
+    /// The same with the product's failover manager, or with the crude one.
+    pub fn with_manager(seed: u64, managed: bool) -> Self {
+        let options = Options::from_seed(seed);
+        let options = if managed {
+            options.product()
+        } else {
+            options.crude()
+        };
+        Self::of(seed, options)
+    }
+
+    fn of(seed: u64, options: Options) -> Self {
         let schedule = Schedule::draw(seed, &options);
         Self {
             seed,

@@ -76,6 +76,8 @@ impl World {
             boot: 1,
             life: 0,
             paused: None,
+            hung: None,
+            seat: Default::default(),
             record: Default::default(),
             journal: Default::default(),
             tree: Arc::new(Mutex::new(Tree::new(0x1000 * (n + 1)))),
@@ -114,8 +116,12 @@ impl World {
             options,
             nodes,
         };
-        for n in 0..2 {
-            world.push(1000 + n as u64 * 777, Event::Manager(n));
+        if world.options.managed {
+            world.seats_begin();
+        } else {
+            for n in 0..2 {
+                world.push(1000 + n as u64 * 777, Event::Manager(n));
+            }
         }
         for client in 0..world.clients.len() {
             world.push(2_000_000 + client as u64 * 1000, Event::Client(client));
@@ -170,6 +176,10 @@ impl World {
             self.now = due.at;
             self.stats.events += 1;
             self.step(due.event);
+            if self.options.managed {
+                self.look_at_daemons();
+                self.look_at_managers();
+            }
         }
         self.now = self.now.max(end);
     }
@@ -179,9 +189,14 @@ impl World {
         let node = match event {
             Event::Packet { to, .. } => *to,
             Event::Local { node, .. } => *node,
+            Event::Seat { node, .. } => {
+                return self.nodes[*node].paused.filter(|until| *until > self.now);
+            }
             _ => return None,
         };
-        self.nodes[node].paused.filter(|until| *until > self.now)
+        let node = &self.nodes[node];
+        let until = node.paused.max(node.hung);
+        until.filter(|until| *until > self.now)
     }
 
     fn step(&mut self, event: Event) {
@@ -197,6 +212,8 @@ impl World {
             }
             Event::Client(client) => self.on_client(client),
             Event::Manager(n) => self.on_manager(n),
+            Event::Seat { node, life, act } => self.on_seat(node, life, act),
+            Event::Operator => self.on_operator(),
             Event::Fault(fault) => self.on_fault(&fault),
             Event::Witness { node, life, round } => self.on_witness(node, life, round),
             Event::Look => {

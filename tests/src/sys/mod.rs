@@ -3,6 +3,7 @@
 //! relative to the calling thread's own working directory, see [`who::private_fs`].
 
 pub mod boot;
+pub mod clock;
 pub mod dir;
 pub mod file;
 pub mod map;
@@ -13,6 +14,7 @@ use std::ffi::CString;
 use std::fmt;
 
 pub use boot::*;
+pub use clock::*;
 pub use dir::*;
 pub use file::*;
 pub use map::*;

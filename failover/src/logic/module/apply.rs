@@ -26,6 +26,9 @@ impl Machine {
         if !self.started() {
             return Running::NOTHING;
         }
+        if self.gives_up() {
+            return Running::BOTH;
+        }
         match view.state {
             State::Alone | State::Prim => Running {
                 addresses: self.may_answer(),
@@ -67,9 +70,9 @@ impl Machine {
                 }
             }
             Next::Script(script) => {
-                // What runs goes on while it is not known whether it may; nothing is begun.
-                let held = self.wish.role == Some(Role::Prim) && !self.may_answer();
-                if !script.stops() && (self.now < self.retry || held) {
+                // Who may not answer for the module starts nothing that would.
+                let waits = script == Script::StartPrim && !self.may_answer();
+                if waits || (!script.stops() && self.now < self.retry) {
                     return;
                 }
                 self.script(What::Next(step), script, false);
@@ -81,7 +84,15 @@ impl Machine {
                 self.has = after(self.has, step);
             }
             Next::TakeAddresses if self.now < self.retry => {}
-            Next::TakeAddresses => self.begin(What::Next(step), Step::TakeAddresses, false),
+            Next::TakeAddresses => {
+                let others = self.inherits || self.took_over || self.failing_over;
+                let take = if others {
+                    Step::SeizeAddresses
+                } else {
+                    Step::TakeAddresses
+                };
+                self.begin(What::Next(step), take, false);
+            }
             Next::ReleaseAddresses => self.begin(What::Next(step), Step::ReleaseAddresses, false),
         }
     }
@@ -131,20 +142,14 @@ impl Machine {
     }
 
     fn begin(&mut self, what: What, step: Step, force: bool) {
-        let ups = matches!(
+        self.doing = Some(Doing {
+            id: self.next,
             what,
-            What::Next(Next::Script(s)) if !s.stops()
-        );
-        if ups {
-            // Should this manager die now, its successor does not know how far this came.
-            let half = Running {
-                doubtful: true,
-                ..self.has
-            };
-            self.out.push(super::Output::Remember(half));
-        }
-        let id = self.perform(step);
-        self.doing = Some(Doing { id, what, force });
+            force,
+        });
+        // Before it begins.
+        self.remember();
+        self.perform(step);
     }
 
     /// A step ended as it should.

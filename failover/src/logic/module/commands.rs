@@ -39,6 +39,7 @@ impl Machine {
                 self.wants.checkers = on;
                 if !on {
                     self.blocked.clear();
+                    self.yields.clear();
                     self.down.clear();
                 }
                 self.saved(token);
@@ -170,6 +171,8 @@ impl Machine {
             // What it does by itself; the daemon says what is in its way.
             self.ask_again = self.now;
         }
+        // From here on it is the operator's word who serves.
+        self.took_over = false;
         self.order = Some((Some(token), ask));
     }
 }

@@ -65,6 +65,14 @@ impl Machine {
                 };
             }
         }
+        if matches!(is, State::Second | State::Prim) {
+            self.took_over = false;
+        }
+        self.inherits = self.serves() && (follows || self.inherits);
+        let proved = self.serves() && self.lapse().is_none_or(|lapse| self.now < lapse);
+        if proved && self.quarantine.is_some_and(|q| self.now >= q.proof) {
+            self.quarantine = None;
+        }
         if is == State::Second {
             // Somebody else serves: nothing fails over to here.
             self.failing_over = false;
@@ -75,6 +83,10 @@ impl Machine {
         };
         if matters(&before) != matters(&self.daemon) {
             self.ask_again = self.now;
+        }
+        if peer(&before) != peer(&self.daemon) {
+            // It was refused in another situation.
+            self.refused = None;
         }
         if let Some(Job::Swap {
             asked: Some(_),
@@ -174,7 +186,8 @@ impl Machine {
             self.out.push(Output::KillDaemon);
         }
         if let Some((token, ask)) = self.order {
-            if self.asking.is_none() {
+            let idle = self.wish == Running::BOTH && self.settled();
+            if self.asking.is_none() && (idle || !self.gives_up() || !self.rules.asks_when_idle) {
                 self.asking = Some(ask);
                 self.out.push(Output::Ask(ask));
                 self.order = Some((token, ask));
@@ -184,7 +197,32 @@ impl Machine {
         if view.state == State::Wait && self.job.is_none() {
             self.ask(&view);
         }
+        self.yield_after_a_split(&view);
         self.go_home(&view);
+    }
+
+    /// The operator chose the other replica of two that went apart, and this one serves: it is to
+    /// follow, so nothing of the serving role may run when the daemon is asked.
+    pub(super) fn gives_up(&self) -> bool {
+        let resync = matches!(self.order, Some((_, Ask::Resync { .. })));
+        let code = |v: &View| v.reason.as_ref().is_some_and(|r| r.code == "diverged");
+        resync && self.view().is_some_and(|v| v.serves() && code(v))
+    }
+
+    /// Both served, apart from each other, as the policy lets them; now they meet (M13). Who
+    /// served before stays, who took over gives way: what only this node has is kept aside.
+    fn yield_after_a_split(&mut self, view: &View) {
+        let split = view.reason.as_ref().is_some_and(|r| r.code == "diverged");
+        let both = view.state == State::Alone && view.peer_serves();
+        let free = self.job.is_none() && self.asking.is_none() && self.now >= self.ask_again;
+        if split && both && free && self.took_over && !self.wants.maintenance {
+            self.log(format!(
+                "{} served all the time and goes on: what was written here is kept aside",
+                self.config.peer
+            ));
+            self.ask_again = self.now + AGAIN;
+            self.order = Some((None, Ask::Resync { everything: false }));
+        }
     }
 
     fn start_daemon(&mut self) {
@@ -211,6 +249,7 @@ impl Machine {
         self.ask_again = self.now + AGAIN;
         self.asking = Some(ask);
         if ask != Ask::Second {
+            self.took_over = !view.served;
             self.mark(Phase::Decided);
         }
         self.out.push(Output::Ask(ask));
@@ -309,6 +348,13 @@ fn state(daemon: &Daemon) -> State {
     match daemon {
         Daemon::Gone => State::Stop,
         Daemon::Up(view) => view.state,
+    }
+}
+
+fn peer(daemon: &Daemon) -> Option<(bool, Option<State>)> {
+    match daemon {
+        Daemon::Gone => None,
+        Daemon::Up(v) => Some((v.peer_connected, v.peer_state)),
     }
 }
 

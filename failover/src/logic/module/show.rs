@@ -51,8 +51,9 @@ impl Machine {
         };
         match view.state {
             State::Wait | State::Stop => {
-                let asks = self.asking.is_some() && self.refused.is_none();
-                let blocked = !asks && view.readiness == Readiness::NotReady;
+                // That it is asked again, in vain, is no movement.
+                let waits = self.asking.is_none() && view.readiness == Readiness::NotReady;
+                let blocked = self.refused.is_some() || waits;
                 (State::Wait, transient_unless(blocked))
             }
             state if self.job.is_none() && self.doing.is_none() && self.has == self.wish => {

@@ -1,9 +1,13 @@
 //! The machine in a small world: a daemon that answers as real ones do, steps that take time and
 //! may fail, and what must hold whatever happens.
 
+mod both;
 mod chaos;
+mod every;
 mod processes;
+mod rights;
 mod stories;
+mod table;
 
 use super::super::api::*;
 use super::super::level::{Role, Running};
@@ -47,6 +51,12 @@ pub(super) fn config() -> Module {
             checker("wait", Reaction::Wait),
             checker("stop", Reaction::Stop),
             checker("swap", Reaction::Swap),
+            Checker {
+                kind: CheckerKind::Ping {
+                    host: "10.0.0.254".into(),
+                },
+                ..checker("gateway", Reaction::Wait)
+            },
         ],
         variables: BTreeMap::new(),
         stall_limit: Duration::from_secs(3),
@@ -55,6 +65,7 @@ pub(super) fn config() -> Module {
 }
 
 /// The machine, its daemon and its hands.
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) now: Instant,
@@ -127,7 +138,9 @@ impl World {
         match output {
             Output::Do(id, step) => {
                 match &step {
-                    Step::TakeAddresses => assert!(serves, "addresses without the right to serve"),
+                    Step::TakeAddresses | Step::SeizeAddresses => {
+                        assert!(serves, "addresses without the right to serve");
+                    }
                     Step::Script { script, force, .. } => {
                         let starts = *script == Script::StartPrim;
                         assert!(!starts || serves, "started without the right to serve");
@@ -186,7 +199,7 @@ impl World {
         let (id, step) = self.steps.pop_front()?;
         let ok = result.is_ok();
         match &step {
-            Step::TakeAddresses if ok => self.addresses = true,
+            Step::TakeAddresses | Step::SeizeAddresses if ok => self.addresses = true,
             Step::ReleaseAddresses => self.addresses = false,
             Step::StartDaemon if ok => {
                 self.daemon = Daemon::Up(view(State::Wait, None));
@@ -248,7 +261,7 @@ impl World {
 fn is_application(step: &Step) -> bool {
     matches!(
         step,
-        Step::Script { .. } | Step::TakeAddresses | Step::ReleaseAddresses
+        Step::Script { .. } | Step::TakeAddresses | Step::SeizeAddresses | Step::ReleaseAddresses
     )
 }
 

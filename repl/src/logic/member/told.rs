@@ -10,6 +10,9 @@ use crate::wire::{Control, Reject};
 
 /// How often the record is repeated at the witness.
 const REPEAT: Duration = Duration::from_secs(10);
+/// And how soon after it did not answer: until it knows where the volume is, the loss of this node
+/// is the loss of the service.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Member {
     /// The peer wants to go on in `new` without this node. Once it has said yes this node cannot
@@ -114,6 +117,8 @@ impl Member {
                 self.notes.remove("witness-elsewhere");
             }
             WitnessAnswer::Silent => {
+                let soon = self.now.checked_sub(REPEAT - AGAIN);
+                self.told_witness = soon.or(self.told_witness);
                 let refusal = Refusal::new(
                     "witness-silent",
                     "the witness does not answer",

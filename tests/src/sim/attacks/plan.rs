@@ -22,7 +22,7 @@ impl Plan {
     /// Two nodes in sync, the first of which serves, and busy clients.
     pub(super) fn new(seed: u64, witness: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0xa77a);
-        let mut options = Options::from_seed(seed);
+        let mut options = Options::from_seed(seed).crude();
         options.witness = witness;
         options.isolation = Isolation::Wait;
         options.after_power_loss = None;
@@ -47,6 +47,15 @@ impl Plan {
         let after = least + self.rng.below(most - least + 1);
         self.faults.push((self.at + after * MS, fault));
         self
+    }
+
+    /// A promise ends with its lease: both nodes then ask the witness at the same moment. With the
+    /// grace one has given up when the other begins, and the attack finds nothing. Rare seeds of a
+    /// resync were found with it, too; they keep their timing.
+    pub(super) fn with_short_promises(seed: u64) -> Self {
+        let mut plan = Self::new(seed, true);
+        plan.options.rules.member.lease_grace = false;
+        plan
     }
 
     pub(super) fn between(&mut self, least: Time, most: Time) -> Time {

@@ -4,6 +4,7 @@
 mod acked;
 mod converge;
 mod held;
+mod managers;
 mod marks;
 mod promote;
 mod regress;
@@ -53,6 +54,7 @@ pub struct Checks {
     pub held: held::HeldBy,
     pub servers: servers::Servers,
     pub promote: promote::Promote,
+    pub managers: managers::Managers,
     /// The replicas were equal once: from then on every difference is marked.
     pub were_equal: bool,
     /// Nodes whose operator overruled the record.
@@ -179,9 +181,35 @@ impl World {
         self.violate(result);
     }
 
+    /// After every event, where the product's failover manager runs.
+    pub fn look_at_managers(&mut self) {
+        let result = managers::judge(self);
+        self.violate(result);
+    }
+
+    pub fn judge_start(&mut self, n: usize) {
+        let result = managers::judge_start(self, n);
+        self.violate(result);
+    }
+
+    pub fn judge_exit(&mut self, n: usize) {
+        if self.options.managed {
+            let result = managers::judge_exit(self, n);
+            self.violate(result);
+        }
+    }
+
+    pub fn judge_answer(&mut self, n: usize, command: &tandem_failover::logic::api::Command) {
+        let result = managers::judge_answer(self, n, command);
+        self.violate(result);
+    }
+
     /// After the calm: the cluster has come together.
     pub fn look_at_the_end(&mut self) {
-        let result = converge::judge(self).and_then(|()| waits::judge_end(self));
+        let mut result = converge::judge(self).and_then(|()| waits::judge_end(self));
+        if self.options.managed {
+            result = result.and_then(|()| managers::judge_end(self));
+        }
         self.violate(result);
     }
 }

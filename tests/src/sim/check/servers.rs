@@ -41,7 +41,7 @@ pub(super) fn judge_two(world: &World) -> Result<(), Violation> {
     let serves = |n: usize| {
         let node = &world.nodes[n];
         let daemon = node.daemon.as_ref();
-        let awake = node.is_powered && node.paused.is_none();
+        let awake = node.is_powered && node.paused.is_none() && node.hung.is_none();
         let open = daemon.is_some_and(|d| matches!(d.gate, Gate::Alone | Gate::Replicated));
         let lease = daemon.is_some_and(|d| d.member.may_acknowledge(world.clock(n)));
         awake && open && lease

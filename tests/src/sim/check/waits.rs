@@ -15,7 +15,7 @@ const ORDER: Time = 60_000_000;
 pub(super) fn judge(world: &World) -> Result<(), Violation> {
     for (n, node) in world.nodes.iter().enumerate() {
         let Some(daemon) = &node.daemon else { continue };
-        if node.paused.is_some() || node.ills.slow > 1 {
+        if node.paused.is_some() || node.hung.is_some() || node.ills.slow > 1 {
             continue;
         }
         for job in daemon.jobs.values() {

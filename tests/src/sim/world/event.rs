@@ -3,6 +3,7 @@
 use super::super::change::Change;
 use super::super::faults::Fault;
 use super::super::net::Packet;
+use super::super::seat::Act;
 use super::super::tree::SyncToken;
 use super::super::{Msg, Time};
 use tandem_repl::ids::OpSeq;
@@ -39,6 +40,13 @@ pub enum Event {
     },
     Client(usize),
     Manager(usize),
+    /// Something for the failover manager of that life.
+    Seat {
+        node: usize,
+        life: u64,
+        act: Act,
+    },
+    Operator,
     Fault(Fault),
     /// A question reaches the witness: node, its life, round, and again the same later.
     Witness {

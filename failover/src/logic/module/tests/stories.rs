@@ -96,39 +96,6 @@ fn who_may_not_serve_any_more_loses_the_addresses_before_a_script_runs() {
 }
 
 #[test]
-fn a_lease_that_is_over_costs_the_addresses_and_a_new_one_brings_them_back() {
-    let mut world = prim();
-    let lease = Duration::from_millis(500);
-    let mut leased = view(State::Prim, Some(State::Second));
-    leased.until = Some(world.now + lease);
-    world.daemon = Daemon::Up(leased.clone());
-    world.tell();
-    let lapse = world.now + lease + grace(config().stall_limit) / 2;
-    assert_eq!(
-        world.machine.due(),
-        Some(lapse),
-        "the driver wakes up for it"
-    );
-    world.now = lapse - Duration::from_millis(1);
-    world.tell();
-    assert!(world.addresses, "the witness is being asked");
-    world.now = lapse;
-    // Nothing was heard of the daemon, which may be stopped.
-    world.input(Input::Tick);
-    assert!(!world.addresses);
-    leased.until = Some(world.now + lease);
-    world.daemon = Daemon::Up(leased);
-    world.tell();
-    while world.finish(Ok(())).is_some() {}
-    assert!(world.addresses);
-    world.set(State::Alone, None);
-    world.settle();
-    assert!(world.addresses, "alone there is no lease");
-    let called = names(&world);
-    assert!(called.iter().all(|s| s == "transition"), "{called:?}");
-}
-
-#[test]
 fn the_follower_takes_over_and_the_timeline_has_its_phases() {
     let mut world = started();
     world.settle();
