@@ -252,3 +252,49 @@ fn listens(table: &str, address: Ipv4Addr) -> bool {
     let local = format!(" {number:08X}:{PORT:04X} 00000000:0000 0A ");
     table.contains(&local)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(begin: u64, address: bool) -> Look {
+        Look {
+            begin,
+            end: begin + 5,
+            shown: None,
+            daemon: None,
+            resyncs: false,
+            address,
+            listens: false,
+        }
+    }
+
+    #[test]
+    fn only_what_lies_between_two_looks_at_the_other_proves_that_both_did_it() {
+        let held = |looks: [Vec<Look>; 2]| never_both(&looks, "held it", |l| l.address);
+        let around = vec![look(0, true), look(100, true)];
+        assert!(held([around.clone(), vec![look(50, true)]]).is_err());
+        assert!(held([vec![look(50, true)], around.clone()]).is_err());
+        assert!(held([around.clone(), vec![look(50, false)]]).is_ok());
+        // It moved between the looks, or the look was not wholly in between.
+        let moved = vec![look(0, true), look(100, false)];
+        assert!(held([moved, vec![look(50, true)]]).is_ok());
+        assert!(held([around, vec![look(97, true)]]).is_ok());
+        let apart = vec![look(0, true), look(GAP + 10, true)];
+        assert!(held([apart, vec![look(50, true)]]).is_ok());
+    }
+
+    #[test]
+    fn the_kernels_tables_are_understood() {
+        let address = Ipv4Addr::new(10, 77, 0, 100);
+        let table = "     |-- 10.77.0.10\n        /32 host LOCAL\n     |-- 10.77.0.100\n        ";
+        assert!(has_address(&format!("{table}/32 host LOCAL\n"), address));
+        assert!(!has_address(
+            &format!("{table}/32 link BROADCAST\n"),
+            address
+        ));
+        let line = " 0: 64004D0A:1B58 00000000:0000 0A 00000000";
+        assert!(listens(line, address));
+        assert!(!listens(&line.replace(" 0A ", " 01 "), address));
+    }
+}

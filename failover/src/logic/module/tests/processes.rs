@@ -2,6 +2,7 @@
 //! for the module does not, and nothing else is touched.
 
 use super::*;
+use tandem_repl::logic::member::{grace, lease};
 
 #[test]
 fn a_swap_stops_the_application_before_the_daemon_changes_sides() {

@@ -2,6 +2,7 @@
 //! place, does before it knows.
 
 use super::*;
+use tandem_repl::logic::member::grace;
 
 #[test]
 fn a_lease_that_is_over_costs_the_addresses_and_a_new_one_brings_them_back() {
