@@ -17,9 +17,9 @@ impl World {
     }
 
     pub(super) fn begin_script(&mut self, n: usize, id: u64, script: Script, force: bool) {
-        let rng = &mut self.rng_manager;
         let quick = self.options.quick_scripts;
         let good = quick || self.goes_well();
+        let rng = &mut self.rng_manager;
         let hangs = !good && rng.chance(3);
         let fails = hangs || (!good && rng.chance(8));
         let time = match rng.below(10) {
