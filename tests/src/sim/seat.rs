@@ -1,5 +1,6 @@
 //! The failover manager of a node: the product's machine, with what it keeps, what it sees of the
-//! daemon ([`eyes`]), what it does ([`hands`]), and the operator who looks after both ([`operator`]).
+//! daemon ([`eyes`]), what it does ([`hands`]), and the operator who looks after both
+//! ([`operator`]).
 //! Addresses and applications are of the node, not of the manager: they stay when it dies.
 
 mod config;

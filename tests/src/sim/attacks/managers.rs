@@ -32,8 +32,8 @@ pub(super) fn daemon_hangs(seed: u64) -> Case {
     plan.at(0, 2000, Fault::Hang(0, 9 * SECOND)).case()
 }
 
-/// The same with quick scripts, and the peer hears at once that the connection is gone: it waits for nothing but the
-/// end of its promise.
+/// The same with quick scripts, and the peer hears at once that the connection is gone: it waits
+/// for nothing but the end of its promise.
 pub(super) fn daemon_hangs_apart(seed: u64) -> Case {
     let mut plan = plan(seed, true);
     plan.options.quick_scripts = true;
