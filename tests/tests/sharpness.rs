@@ -113,9 +113,9 @@ proofs! {
         ["I5 equal before growth"];
     suspect_after_power_cut: "resync.suspect_after_power_cut", "everything_again", 36,
         ["I5 equal before growth"];
-    lease_grace: "member.lease_grace", "daemon_hangs_apart", 1,
+    lease_grace: "member.lease_grace", "daemon_hangs_apart", 4,
         ["I13 two nodes answer"];
-    addresses_first: "manager.addresses_first", "daemon_dies", 3,
+    addresses_first: "manager.addresses_first", "daemon_dies", 9,
         ["I13 two nodes answer", "M4 an address stays"];
     addresses_by_lease: "manager.addresses_by_lease", "daemon_hangs", 1,
         ["I13 two nodes answer", "M4 an address stays"];

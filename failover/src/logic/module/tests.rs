@@ -325,3 +325,22 @@ pub(super) fn checker(world: &mut World, name: &str, up: bool) {
     });
     world.settle();
 }
+
+#[test]
+fn architecture_shows_what_the_machine_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md");
+    let page = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let made = table::table();
+    let begin = page.find(table::BEGIN).expect("the table's beginning") + table::BEGIN.len();
+    let end = begin + page[begin..].find(table::END).expect("the table's end");
+    if std::env::var_os("TANDEM_REFRESH").is_some() {
+        let page = format!("{}{made}{}", &page[..begin], &page[end..]);
+        std::fs::write(path, page).unwrap_or_else(|e| panic!("{path}: {e}"));
+        return;
+    }
+    assert_eq!(
+        &page[begin..end],
+        made,
+        "ARCHITECTURE.md is old: run with TANDEM_REFRESH=1"
+    );
+}
