@@ -58,7 +58,11 @@ fn a_sync_that_fails_on_the_serving_node_ends_its_service() {
     becomes(&cluster, "node1", "WAIT");
     let why = reason(&cluster, "node1").unwrap();
     assert!(why.contains("local-disk"), "{why}");
-    cluster.tandem("node2", &["prim"]).unwrap();
+    // The moment in which one has said that it waits, and not yet that its copy is bad, passes.
+    let start = Instant::now();
+    while let Err(e) = cluster.tandem("node2", &["prim"]) {
+        assert!(start.elapsed() < SOON, "{e:#}");
+    }
     becomes(&cluster, "node2", "ALONE");
     script(&cluster, "node2", "sync broken; echo on >other/on; sync").unwrap();
 }
