@@ -13,7 +13,8 @@ fn gateway(world: &mut World, up: bool) {
 }
 
 fn serves(world: &World) -> bool {
-    world.machine.shown().state.serves() && world.addresses
+    let state = world.machine.shown().state;
+    matches!(state, State::Alone | State::Prim) && world.addresses
 }
 
 #[test]
