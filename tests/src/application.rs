@@ -10,7 +10,7 @@ use crate::scratch::open_dir;
 use crate::sys;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
@@ -191,10 +191,9 @@ fn answer(client: &TcpStream, counter: &Mutex<File>, name: &str, own: &Path) -> 
         let Ok(file) = counter.lock() else {
             bail!("another request panicked")
         };
-        let mut text = String::new();
         let mut bytes = [0; 32];
         let count = file.read_at(&mut bytes, 0)?;
-        bytes[..count].as_ref().read_to_string(&mut text)?;
+        let text = String::from_utf8_lossy(&bytes[..count]);
         let number = text.trim().parse::<u64>().unwrap_or(0) + 1;
         file.write_all_at(format!("{number:019}\n").as_bytes(), 0)?;
         number
