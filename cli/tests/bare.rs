@@ -45,12 +45,13 @@ fn done(lab: &Lab, node: &str, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Whether the module of a node is in this state and Ready.
+/// Whether the module of a node is in this state and Ready, as its manager sees it: addresses and
+/// application included, not only the daemon.
 fn is_ready(lab: &Lab, node: &str, state: &str) -> bool {
     let output = inside(lab, node, &["status", "--json"]).output().unwrap();
-    let shown = text(&output.stdout);
-    let state = format!("\"node\":\"{node}\",\"state\":\"{state}\"");
-    shown.contains(&state) && shown.contains("\"readiness\":\"Ready\"")
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let module = &shown["modules"][0];
+    module["state"] == state && module["readiness"] == "Ready"
 }
 
 #[test]
@@ -107,7 +108,12 @@ fn from_two_bare_servers_to_a_running_module_in_under_five_minutes() {
 
     let managers = ["node1", "node2"].map(|node| {
         let mut manager = inside(&lab, node, &["failover"]);
-        let log = fs::File::create(lab.path(&format!("{node}-manager.log"))).unwrap();
+        // The log of the node, which goes with it.
+        let mut log = fs::OpenOptions::new();
+        let log = log
+            .append(true)
+            .open(lab.path(&format!("{node}/log")))
+            .unwrap();
         manager.stdout(Stdio::null()).stderr(log);
         let child = manager.stdin(Stdio::null()).spawn().unwrap();
         Manager(child)
@@ -142,9 +148,6 @@ fn from_two_bare_servers_to_a_running_module_in_under_five_minutes() {
     let mounts = lab.shell("node1", "cat /proc/self/mounts");
     assert!(!mounts.contains("/mnt/disk/app"), "{mounts}");
     drop(second);
-    for node in ["node1", "node2"] {
-        fs::remove_file(lab.path(&format!("{node}-manager.log"))).unwrap();
-    }
 }
 
 /// What `doctor` and `config diff` say while both managers run, and when the nodes differ.

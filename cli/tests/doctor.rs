@@ -1,5 +1,5 @@
-//! `tandem doctor` as scripts use it: exit codes, JSON, and what it says of things that are wrong. With
-//! two nodes: `bare.rs`.
+//! `tandem doctor` as scripts use it: exit codes, JSON, and what it says of things that are wrong.
+//! With two nodes: `bare.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -84,7 +84,8 @@ fn a_used_a_wrong_and_a_voided_token_are_refused() {
     assert!(left.is_empty(), "{left:?}");
 
     // After that also the right one is void.
-    let host = pair.serve(&["--new-token"]);
+    let mut host = pair.serve(&["--new-token"]);
+    host.invitation();
     pair.refused("c", &words(&next), "the token is wrong");
     drop(host);
 }

@@ -150,6 +150,7 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
     };
     tracing::info!("failover manager of {} is ready", manager.settings.node);
     manager.run(&events);
+    manager.notifier.finish();
     let _ = std::fs::remove_file(crate::control::socket(&manager.settings.run_dir));
     Ok(())
 }

@@ -13,9 +13,6 @@ use tandem_tests::managed::scripts::{self, names};
 use tandem_tests::managed::watch::Look;
 use tandem_tests::managed::{Options, Service};
 
-/// How long the managers may take for what needs no deadline of the product.
-const SOON: Duration = Duration::from_secs(20);
-
 fn service(test: &str, options: &Options<'_>) -> Option<Service> {
     Service::up(test, env!("CARGO_BIN_EXE_inside"), options)
 }
@@ -130,10 +127,12 @@ fn m03_m04_a_stop_moves_the_service_at_once_and_a_start_disturbs_nobody() {
     service.tandem("node1", &["start"]).unwrap();
     service.in_sync("node2", "node1").unwrap();
     let looks = service.watch.looks(1, begin);
-    let moves = |l: &&Look| l.shown == Some((State::Second, Readiness::Transient)) && l.resyncs;
+    let moves = |l: &Look| l.shown == Some((State::Second, Readiness::Transient));
+    assert!(looks.iter().any(moves), "the resync was not shown");
+    let looks = service.watch.looks(2, begin);
     assert!(
-        looks.iter().any(|l| moves(&l)),
-        "no resync with its progress was shown"
+        looks.iter().any(|l| l.resyncs),
+        "its progress was not shown"
     );
     let shown = service.watch.shown(2, begin);
     let states: Vec<_> = shown.iter().map(|(state, _)| *state).collect();

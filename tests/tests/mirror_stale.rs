@@ -19,6 +19,9 @@ fn service(test: &str, options: &Options<'_>) -> Option<Service> {
     Service::up(test, env!("CARGO_BIN_EXE_inside"), options)
 }
 
+/// What a resync has to bring over in [`m19_an_interrupted_resync_is_not_promotable_and_resumes`].
+const PLANTED: u64 = 300_000_000;
+
 /// Waits until a module is stopped.
 fn stop(service: &Service, node: &str) {
     service.tandem(node, &["stop"]).unwrap();
@@ -70,6 +73,10 @@ fn m18_a_stale_node_waits_and_force_keeps_what_it_overrules() {
     assert_eq!(service.script("node2", "cat file").unwrap(), "new\n");
     service.ask().unwrap();
     service.tandem("node1", &["start"]).unwrap();
+    // Both copies have what the other has not: the operator says which is set aside.
+    let reason = service.waits_for("node1", "diverged").unwrap();
+    assert!(reason.contains("tandem resync"), "{reason}");
+    service.tandem("node1", &["resync"]).unwrap();
     service.in_sync("node2", "node1").unwrap();
     assert_eq!(service.script("node1", "cat file").unwrap(), "new\n");
     let listed = service.tandem("node1", &["divergence", "list"]).unwrap();
@@ -89,7 +96,6 @@ fn m18_a_stale_node_waits_and_force_keeps_what_it_overrules() {
 
 #[test]
 fn m19_an_interrupted_resync_is_not_promotable_and_resumes() {
-    // As slow as it can be made, so that it can be met half way.
     let options = Options {
         lab: &PING,
         ..Options::default()
@@ -104,13 +110,13 @@ fn m19_an_interrupted_resync_is_not_promotable_and_resumes() {
         let plant = "for n in 1 2 3 4 5 6; do head -c 50000000 /dev/urandom >f$n; done; sync";
         service.script("node1", plant).unwrap();
         service.tandem("node2", &["start"]).unwrap();
-        let (done, total) = half_way(&service);
+        let done = half_way(&service);
         if crash {
             service.cluster.lab("kill", &["node2"]).unwrap();
         } else {
             stop(&service, "node2");
         }
-        println!("M19: interrupted after {done} of {total} bytes");
+        println!("M19: interrupted after {done} of {PLANTED} bytes");
         service
             .until("node1", "ALONE", Duration::from_secs(10), |m| {
                 let daemon = m.daemon.as_ref();
@@ -130,22 +136,21 @@ fn m19_an_interrupted_resync_is_not_promotable_and_resumes() {
         let sent = daemon.counters.bytes_sent;
         println!("M19: {sent} bytes travelled after that");
         // All of it would be more; a part may go twice.
-        assert!(sent < total - done / 2, "{sent} of {total}, had {done}");
+        assert!(sent < PLANTED - done / 2, "{sent} of {PLANTED}, had {done}");
         service.client().unwrap().answered_by("node1").unwrap();
     }
     service.ends_well("node1", true).unwrap();
 }
 
-/// Waits until a third of what is to be brought over is; how much, and of how much.
-fn half_way(service: &Service) -> (u64, u64) {
+/// Waits until a third of what is to be brought over is; how much.
+fn half_way(service: &Service) -> u64 {
     let started = Instant::now();
     loop {
-        let resync = service.module("node1").unwrap().daemon.unwrap().resync;
+        let resync = service.daemon("node1").unwrap().resync;
         if let Some(resync) = resync
-            && resync.total_bytes > 0
-            && resync.done_bytes > resync.total_bytes / 3
+            && resync.done_bytes > PLANTED / 3
         {
-            return (resync.done_bytes, resync.total_bytes);
+            return resync.done_bytes;
         }
         assert!(started.elapsed() < Duration::from_secs(20), "no resync");
         std::thread::sleep(Duration::from_millis(5));
@@ -163,6 +168,12 @@ fn m34_what_was_changed_behind_its_back_is_noticed_and_repaired() {
             "echo one >here; echo two >there; head -c 3000000 /dev/urandom >large; sync",
         )
         .unwrap();
+    // Nothing is marked any more, so that only the look at the directories can find it.
+    let started = Instant::now();
+    while service.daemon("node1").unwrap().marks.files > 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let good = fs::read(service.replica("node1").join("large")).unwrap();
     stop(&service, "node2");
     stop(&service, "node1");
@@ -188,12 +199,18 @@ fn m34_what_was_changed_behind_its_back_is_noticed_and_repaired() {
         assert!(started.elapsed() < Duration::from_secs(20), "not repaired");
         std::thread::sleep(Duration::from_millis(50));
     }
+    // Its look at the directory goes on in the background.
     let log = |node: &str| fs::read_to_string(service.cluster.node_dir(node).join("log")).unwrap();
     for (node, file) in [("node1", "here"), ("node2", "there"), ("node2", "large")] {
-        let noticed = log(node).lines().any(|line| {
-            line.contains(file) && line.contains("changed while the module was stopped")
-        });
-        assert!(noticed, "{node} did not notice {file}:\n{}", log(node));
+        let noticed = || {
+            let line = format!("data/{file}: changed while the module was stopped");
+            log(node).contains(&line)
+        };
+        while !noticed() {
+            let late = started.elapsed() > Duration::from_secs(20);
+            assert!(!late, "{node} did not notice {file}:\n{}", log(node));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
     service.ends_well("node1", true).unwrap();
 }

@@ -41,9 +41,9 @@ proofs! {
         ["I1 acknowledged changes survive"];
     eligibility_on_reply: "member.eligibility_on_reply", "meets_while_asking", 116,
         ["I13 two nodes serve"];
-    refusal_changes_nothing: "member.refusal_changes_nothing", "granted_and_cut", 7,
+    refusal_changes_nothing: "member.refusal_changes_nothing", "granted_and_cut", 6,
         ["I1 acknowledged changes survive"];
-    epoch_ids: "member.epoch_ids", "half_a_swap", 5,
+    epoch_ids: "member.epoch_ids", "half_a_swap", 8,
         ["I3 who lacks changes is not promoted"];
     cas_by_ancestry: "member.cas_by_ancestry", "parted", 1,
         ["I3 who lacks changes is not promoted", "I13 two nodes serve"];
@@ -59,7 +59,7 @@ proofs! {
         ["I6 marks cover what differs"];
     ended_whole: "member.ended_whole", "many_epochs", 2,
         ["I3 who lacks changes is not promoted"];
-    void_intents: "member.void_intents", "question_comes_late", 1,
+    void_intents: "member.void_intents", "question_comes_late", 2,
         ["I10 the replicas come together"];
     lease: "member.lease", "late_grants", 1,
         ["I13 two nodes serve"];
@@ -75,13 +75,13 @@ proofs! {
         ["I10 the replicas come together"];
     told_stale_durable: "member.told_stale_durable", "told_then_parted", 6,
         ["I3 who lacks changes is not promoted"];
-    step_back: "member.step_back", "half_a_swap", 5,
+    step_back: "member.step_back", "half_a_swap", 8,
         ["I3 nothing to choose between"];
     growth_holds_answers: "member.growth_holds_answers", "many_epochs", 1,
         ["I5 growth"];
     shrink_first: "member.shrink_first", "many_epochs", 1,
         ["I4 shrinking is durable first"];
-    loser_listed: "member.loser_listed", "forced_apart", 32,
+    loser_listed: "member.loser_listed", "forced_apart", 4,
         ["I10 the replicas come together"];
     failed_flush_counts: "member.failed_flush_counts", "flush_fails_alone", 6,
         ["I6 marks cover what differs"];
@@ -113,6 +113,18 @@ proofs! {
         ["I5 equal before growth"];
     suspect_after_power_cut: "resync.suspect_after_power_cut", "everything_again", 36,
         ["I5 equal before growth"];
+    lease_grace: "member.lease_grace", "daemon_hangs_apart", 1,
+        ["I13 two nodes answer"];
+    addresses_first: "manager.addresses_first", "daemon_dies", 3,
+        ["I13 two nodes answer", "M4 an address stays"];
+    addresses_by_lease: "manager.addresses_by_lease", "daemon_hangs", 1,
+        ["I13 two nodes answer", "M4 an address stays"];
+    asks_when_idle: "manager.asks_when_idle", "managers_swap", 1,
+        ["M2 stopped before it is started"];
+    cleans_doubt: "manager.cleans_doubt", "managers_die", 2,
+        ["M3 everything runs"];
+    save_first: "manager.save_first", "managers_told", 1,
+        ["M5 what is wanted is kept"];
     mark_first: "node.mark_first", "checkpoints", 2,
         ["I6 marks cover what differs"];
     generation_waits: "node.generation_waits", "checkpoints", 21,
@@ -145,6 +157,16 @@ const BELT_AND_BRACES: &[(&str, &str)] = &[
         "node.sessions_apart",
         "a direction keeps its order, answers and orders carry numbers that are never used again, \
          and a greeting comes first in each session",
+    ),
+    (
+        "manager.quarantine",
+        "an address goes with the lease (manager.addresses_by_lease), also after a sleep; alone \
+         there is no other server",
+    ),
+    (
+        "manager.hears_first",
+        "without it an application is restarted for nothing, which breaks no promise; a story of \
+         the machine shows it",
     ),
 ];
 

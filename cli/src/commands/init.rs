@@ -6,7 +6,7 @@ mod questions;
 
 use std::io::{IsTerminal, stdin, stdout};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::join::server::Host;
 use super::join::{invite, next, notes, serve};
@@ -55,13 +55,15 @@ pub(crate) fn run(dirs: &Dirs, args: &InitArgs) -> Result<Exit> {
          then move it to a safe place off this machine.",
         dirs.config.join(CA_KEY).display()
     );
+    let host = Host::open(dirs, None)?;
     if args.no_wait {
-        let host = Host::bind(dirs, None)?;
         invite(&host)?;
         println!("Before that, `tandem join --serve` must run here.");
         return Ok(Exit::Done);
     }
-    let exit = serve(Host::bind(dirs, None)?, true)?;
+    let exit = serve(&host, true).context(
+        "the cluster is made, and the other node has not joined; `tandem join --serve` goes on",
+    )?;
     next(&config);
     Ok(exit)
 }

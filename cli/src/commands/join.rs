@@ -26,8 +26,8 @@ use token::{LIFE, Token};
 
 pub(crate) fn run(dirs: &Dirs, args: &JoinArgs) -> Result<Exit> {
     if args.serve {
-        let host = Host::bind(dirs, args.port)?;
-        return serve(host, args.new_token);
+        let host = Host::open(dirs, args.port)?;
+        return serve(&host, args.new_token);
     }
     let (Some(target), Some(token), Some(node)) = (args.address, &args.token, &args.this) else {
         return Err(UsageError("an address, a token and --as are needed".into()).into());
@@ -73,18 +73,20 @@ pub(crate) fn run(dirs: &Dirs, args: &JoinArgs) -> Result<Exit> {
 }
 
 /// Waits for a node, and shows what to run there.
-pub(crate) fn serve(host: Host, new_token: bool) -> Result<Exit> {
+pub(crate) fn serve(host: &Host, new_token: bool) -> Result<Exit> {
+    // Before anybody is invited.
+    let listeners = host.listen()?;
     let others = host.others().join(" or ");
     let rest = host.token_rest()?.filter(|_| !new_token);
     match rest {
         Some(seconds) => println!(
-            "the token that was shown before is good for {} more minutes; --new-token makes another",
+            "the token shown before is good for {} more minutes; --new-token makes another",
             seconds / 60
         ),
-        None => invite(&host)?,
+        None => invite(host)?,
     }
     println!("waiting for {others} …");
-    let node = host.serve()?;
+    let node = host.serve(listeners)?;
     println!("{node} has joined");
     Ok(Exit::Done)
 }
@@ -92,8 +94,8 @@ pub(crate) fn serve(host: Host, new_token: bool) -> Result<Exit> {
 /// Makes a token and shows what to run on the other node.
 pub(crate) fn invite(host: &Host) -> Result<()> {
     let token = host.new_token()?;
-    let address = host.address().context("this node has no address")?;
-    let address = wire::shown(address.ip(), address.port());
+    let (address, port) = host.address().context("this node has no address")?;
+    let address = wire::shown(address, port);
     println!("run this on the other node, as root:\n");
     for other in host.others() {
         println!("    tandem join {address} {token} --as {other}");

@@ -155,7 +155,9 @@ fn missing_keys_are_named_with_an_example() {
          add `directories: [\"/var/lib/NAME\"]`",
             "etc/modules/ledger.ron:1:16: unknown key `node`, expected mode, nodes, directories, \
          port, ack, stall_limit, hot_limit, aside_limit, \
-         resync_slowdown, scrub, devices, isolation, ping, after_power_loss; did you mean `nodes`?",
+         resync_slowdown, scrub, devices, preferred, failover, boot, max_restarts, \
+         restart_window, virtual_ips, services, scripts, variables, checkers, fence, isolation, \
+         ping, after_power_loss; did you mean `nodes`?",
         ],
     );
 }

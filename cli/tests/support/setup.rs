@@ -111,7 +111,7 @@ impl Pair {
         assert!(errors.contains(why), "{why}: {errors}");
     }
 
-    /// Node a's configuration; without a port it could only be served at the usual one.
+    /// Node a's configuration. Nobody waits for node b yet.
     pub(crate) fn init(&self) {
         let arguments = [
             "init",
@@ -129,9 +129,8 @@ impl Pair {
             "wait",
             "--no-wait",
         ];
-        // Another test may have the usual port just now; the files are written all the same.
-        let _ = self.run("a", &arguments);
-        assert!(self.path("a/etc/node.ron").exists());
+        let output = self.run("a", &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
     }
 
     pub(crate) fn serve(&self, more: &[&str]) -> Running {

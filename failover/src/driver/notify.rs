@@ -6,11 +6,13 @@
 //! left out.
 
 use sd_notify::NotifyState;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Words that may wait for systemd. Should it not take any, the watchdog is its affair.
 const ROOM: usize = 8;
+/// How long the last words may take when the loop has ended and nothing waits for it any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often the line about the modules may change.
 const STATUS_PACE: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,8 @@ enum Word {
 /// To systemd, where it asks to be told.
 pub(super) struct Notifier {
     words: Option<SyncSender<Word>>,
+    /// Closed when everything was said.
+    ended: Receiver<()>,
     /// A third of the time after which systemd thinks that the loop is stuck.
     pace: Option<Duration>,
     next_alive: Option<Instant>,
@@ -35,16 +39,18 @@ impl Notifier {
     /// By the environment that systemd gave.
     pub(super) fn start() -> Self {
         let asked = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let (end, ended) = channel();
         let words = asked.then(|| {
             let (send, words) = sync_channel(ROOM);
             let thread = std::thread::Builder::new().name("notify".into());
-            if let Err(e) = thread.spawn(move || speak(&words)) {
+            if let Err(e) = thread.spawn(move || speak(&words, end)) {
                 tracing::warn!("systemd cannot be told anything: {e}");
             }
             send
         });
         Self {
             words,
+            ended,
             pace: sd_notify::watchdog_enabled().map(|limit| limit / 3),
             next_alive: None,
             next_status: None,
@@ -58,6 +64,14 @@ impl Notifier {
 
     pub(super) fn stopping(&self) {
         self.say(Word::Stopping);
+    }
+
+    /// The loop has ended: what was said last is still sent, or the process's end would swallow it.
+    pub(super) fn finish(&mut self) {
+        if self.words.take().is_some() {
+            // An error: the thread has ended, which is what is waited for; or it is stuck.
+            let _ = self.ended.recv_timeout(LAST_WORDS);
+        }
     }
 
     /// The loop goes round; `status` is made when it is its time.
@@ -89,7 +103,8 @@ impl Notifier {
     }
 }
 
-fn speak(words: &Receiver<Word>) {
+/// `_end` is held until the last word.
+fn speak(words: &Receiver<Word>, _end: Sender<()>) {
     let mut said = false;
     for word in words {
         let state = match &word {

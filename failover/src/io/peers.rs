@@ -6,6 +6,7 @@
 //! of them both ends send a heartbeat at a steady pace, and at once when a module changes. What
 //! they say is shown; no decision about data hangs on it.
 
+mod reason;
 mod session;
 
 use crate::control::{Answer, Brief, Envelope, PathStatus, PeerStatus};
@@ -184,7 +185,7 @@ impl Peers {
             PeerStatus {
                 node: node.name.clone(),
                 alive,
-                reason: (!alive).then(|| not_heard(&node.name, trouble)),
+                reason: (!alive).then(|| reason::not_heard(&node.name, trouble)),
                 paths,
                 modules: state.modules.get(&node.name).cloned().unwrap_or_default(),
             }
@@ -199,25 +200,6 @@ fn unreachable(node: &str) -> Answer {
         format!("the manager of {node} does not answer"),
         format!("run the command on {node}, or start its manager"),
     ))
-}
-
-/// Why a node's manager is not heard of.
-fn not_heard(node: &str, trouble: Option<&str>) -> Refusal {
-    let why = trouble.map(|why| format!(": {why}")).unwrap_or_default();
-    let refused = trouble.is_some_and(|why| why.contains("certificate") || why.contains("alert"));
-    if refused {
-        return Refusal::new(
-            "link-refused",
-            format!("the managers here and on {node} do not accept each other{why}"),
-            "give both nodes certificates of one authority that are valid now (`tandem pki \
-             issue`), then start the managers again",
-        );
-    }
-    Refusal::new(
-        "silent",
-        format!("the manager of {node} does not answer{why}"),
-        format!("start it on {node}, or repair the network between the nodes"),
-    )
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

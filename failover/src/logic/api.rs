@@ -154,8 +154,8 @@ pub enum Step {
     },
     /// Probed first; announced.
     TakeAddresses,
-    /// Taken without a question, and announced: the peer had them a moment ago. Who still answers for
-    /// them is the machine of a lost peer, which stands still or is cut off.
+    /// Taken without a question, and announced: the peer had them a moment ago. Who still answers
+    /// for them is the machine of a lost peer, which stands still or is cut off.
     SeizeAddresses,
     ReleaseAddresses,
     StartDaemon,

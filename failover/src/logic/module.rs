@@ -17,6 +17,7 @@ mod commands;
 mod daemon;
 mod jobs;
 mod react;
+mod rights;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,6 @@ use jobs::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Refusal, State};
-use tandem_repl::logic::member::{grace, lease};
 
 /// After a sleep of this node the daemon, which slept as well, has looked at the clock within this:
 /// the lease that it tells of then is good.
@@ -44,12 +44,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The machine. See the module's opening.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     config: Module,
     rules: Rules,
     wants: Wants,
     has: Running,
+    /// What a successor would find.
+    kept: Running,
     /// Scripts still to be called by force before what runs is known.
     clean: Vec<Script>,
     /// The step of the application under way.
@@ -67,6 +69,8 @@ pub struct Machine {
     looked: bool,
     /// A predecessor left something running, and the daemon is not heard of yet; not longer.
     unheard: Option<Instant>,
+    /// When the daemon that runs was first heard of, and whether it has met its peer since.
+    met: (Instant, bool),
     /// The start of the daemon under way.
     starting: Option<u64>,
     daemon_again: Instant,
@@ -155,6 +159,7 @@ impl Machine {
             rules,
             wants,
             has: found,
+            kept: found,
             clean: Vec::new(),
             doing: None,
             middle: false,
@@ -165,6 +170,7 @@ impl Machine {
             heard: now,
             looked: false,
             unheard: (!knows).then(|| now + UNHEARD),
+            met: (now, false),
             starting: None,
             daemon_again: now,
             deaths: 0,
@@ -210,7 +216,6 @@ impl Machine {
         if self.unheard.is_some_and(|end| now >= end) {
             self.unheard = None;
         }
-        let before = self.has;
         match input {
             Input::Tick => {}
             Input::Daemon(daemon) => self.on_daemon(daemon),
@@ -223,9 +228,7 @@ impl Machine {
         }
         self.guard();
         self.tend();
-        if self.has != before {
-            self.out.push(Output::Remember(self.has));
-        }
+        self.remember();
         std::mem::take(&mut self.out)
     }
 
@@ -259,75 +262,27 @@ impl Machine {
         self.view().is_some_and(View::serves)
     }
 
-    /// Who may not answer for the module has no addresses, whatever else goes on.
-    fn guard(&mut self) {
-        if !self.rules.addresses_first || self.may_answer() || self.unheard.is_some() {
-            return;
-        }
-        if self.has.addresses {
-            self.out.push(Output::DropAddresses);
-            self.has.addresses = false;
-            self.wish.addresses = false;
-        }
-        if self.is_taking() {
-            // What is being taken goes too; the step ends by itself.
-            self.out.push(Output::DropAddresses);
-        }
-    }
-
-    fn is_taking(&self) -> bool {
-        let taking = |d: &Doing| d.what == What::Next(Next::TakeAddresses);
-        self.doing.as_ref().is_some_and(taking)
-    }
-
-    /// The addresses may be here now, by what is known.
-    fn may_answer(&self) -> bool {
-        let in_time = self.lapse().is_none_or(|lapse| self.now < lapse);
-        self.serves() && in_time && self.quarantine.is_none()
-    }
-
-    /// When the addresses have to go if nothing more is heard of the daemon: a while after the end
-    /// of its lease, so that a short question to the witness costs no connection, and well before
-    /// its peer may serve ([`grace`]). Where the peer is there it may be taken into the set, and
-    /// have given a lease, since the daemon was heard.
-    fn lapse(&self) -> Option<Instant> {
-        let view = self.view().filter(|v| v.serves())?;
-        let limit = self.config.stall_limit;
-        let unheard = view.peer_connected.then(|| self.heard + lease(limit));
-        let until = view.until.or(unheard);
-        until
-            .filter(|_| self.rules.addresses_by_lease)
-            .map(|until| until + grace(limit) / 2)
-    }
-
-    /// For how long a daemon that ran when it was heard of last has said nothing.
-    pub(super) fn silent(&self) -> Duration {
-        self.now.saturating_duration_since(self.heard)
-    }
-
-    /// When the machine has to be told that time passes, if not before.
-    pub fn due(&self) -> Option<Instant> {
-        let there = self.has.addresses || self.is_taking();
-        self.lapse().filter(|lapse| there && self.now < *lapse)
-    }
-
     /// Lets every lane go on.
     fn tend(&mut self) {
         if self.quarantine.is_some_and(|q| self.now >= q.end) {
             self.quarantine = None;
         }
         // A step that needs no time makes room for the next at once.
-        let what = |m: &Self| (m.next, m.out.len(), m.has, m.wish, m.middle);
         for _ in 0..32 {
-            let before = what(self);
+            let before = self.standing();
             self.tend_yields();
             self.tend_job();
             self.tend_application();
             self.tend_daemon();
-            if before == what(self) {
+            if before == self.standing() {
                 break;
             }
         }
+    }
+
+    /// What changes while there is still something to do now.
+    fn standing(&self) -> (u64, usize, Running, Running, bool) {
+        (self.next, self.out.len(), self.has, self.wish, self.middle)
     }
 
     fn on_sleep(&mut self, time: Duration) {
@@ -362,6 +317,21 @@ impl Machine {
         self.clean = super::level::CLEAN.to_vec();
         if fresh {
             self.clean.insert(0, Script::Prestart);
+        }
+    }
+
+    /// Tells a successor what runs. Should this manager die in the middle of a script, it is not
+    /// known how far that came, also when it ends before the successor starts.
+    fn remember(&mut self) {
+        let script = |d: &Doing| matches!(d.what, What::Next(Next::Script(_)));
+        let half = self.rules.cleans_doubt && self.doing.as_ref().is_some_and(script);
+        let kept = Running {
+            doubtful: self.has.doubtful || half,
+            ..self.has
+        };
+        if kept != self.kept {
+            self.kept = kept;
+            self.out.push(Output::Remember(kept));
         }
     }
 

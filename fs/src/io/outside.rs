@@ -47,10 +47,18 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// To be asked before the daemon writes anything. `state_dir` holds the journal.
+    /// To be asked before the daemon writes anything. `state_dir` holds the journal, and files of
+    /// the failover manager, which writes there while no daemon runs.
     pub(crate) fn before_start(state_dir: &Path) -> Self {
         let files = std::fs::read_dir(state_dir).into_iter().flatten().flatten();
-        let times = files.filter_map(|file| file.metadata().ok());
+        let own = files.filter(|file| {
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            ["record.", "marks."]
+                .iter()
+                .any(|own| name.starts_with(own))
+        });
+        let times = own.filter_map(|file| file.metadata().ok());
         let last = times.map(|m| (m.mtime(), m.mtime_nsec())).max();
         let until = coarse_now();
         Self {
@@ -286,6 +294,20 @@ mod tests {
         from: (100, 5),
         until: (200, 0),
     };
+
+    #[test]
+    fn what_others_keep_beside_the_journal_says_nothing() {
+        let dir = std::env::temp_dir().join(format!("tandem-outside-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("marks.0"), "").unwrap();
+        let from = Window::before_start(&dir).from;
+        std::thread::sleep(Duration::from_millis(30));
+        std::fs::write(dir.join("wants.json"), "").unwrap();
+        assert_eq!(Window::before_start(&dir).from, from);
+        std::fs::write(dir.join("record.1"), "").unwrap();
+        assert!(Window::before_start(&dir).from > from);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn only_what_was_changed_in_between_counts() {

@@ -21,6 +21,7 @@ use tandem_failover::client::ControlClient;
 use tandem_failover::control::{
     Answer, Envelope, ModuleStatus, NodeStatus, Order, Request, socket,
 };
+use tandem_repl::control as daemon;
 use tandem_repl::control::{Readiness, State};
 use watch::Watch;
 
@@ -163,6 +164,19 @@ impl Service {
         let request = Request::Order { module, order };
         match client.ask_manager(&Envelope::new(None, request), SOON)? {
             Answer::Done(status) => Ok(*status),
+            other => bail!("{node}: {other:?}"),
+        }
+    }
+
+    /// What the daemon of a node says of itself at this moment.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn daemon(&self, node: &str) -> Result<Box<daemon::Status>> {
+        let path = self.cluster.node_dir(node).join("run/data.sock");
+        let answer = ControlClient::connect(path)?.request(&daemon::Request::Status)?;
+        match answer {
+            daemon::Answer::Status(status) => Ok(status),
             other => bail!("{node}: {other:?}"),
         }
     }

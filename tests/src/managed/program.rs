@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -124,7 +124,7 @@ fn connect(address: IpAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn requests(address: IpAddr, first: u64, log: &File, end: &PathBuf) -> std::io::Result<()> {
+fn requests(address: IpAddr, first: u64, log: &File, end: &Path) -> std::io::Result<()> {
     let mut number = first;
     while !end.exists() {
         let mut one = || -> std::io::Result<()> {
@@ -153,7 +153,7 @@ fn requests(address: IpAddr, first: u64, log: &File, end: &PathBuf) -> std::io::
 }
 
 /// Holds a connection on which nothing is said, and writes down how it ends.
-fn waits(address: IpAddr, log: &File, end: &PathBuf) -> std::io::Result<()> {
+fn waits(address: IpAddr, log: &File, end: &Path) -> std::io::Result<()> {
     while !end.exists() {
         if let Ok(stream) = connect(address) {
             stream.set_read_timeout(Some(Duration::from_millis(100)))?;

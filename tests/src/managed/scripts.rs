@@ -9,8 +9,8 @@ use std::path::Path;
 /// `NODE.SCRIPT` of the room first, if there is one.
 const SCRIPT: &str = r#"#!/bin/sh
 room=$ROOM; me=$TANDEM_MODULE.$TANDEM_NODE
-echo "$(date +%s%6N) $TANDEM_NODE $1 ${2:--} $TANDEM_FROM $TANDEM_TO $TANDEM_ACTION $TANDEM_MODULE" \
-    >>"$room/calls"
+way="$TANDEM_FROM $TANDEM_TO $TANDEM_ACTION"
+echo "$(date +%s%6N) $TANDEM_NODE $1 ${2:--} $way $TANDEM_MODULE" >>"$room/calls"
 if [ -e "$room/$TANDEM_NODE.$1" ]; then . "$room/$TANDEM_NODE.$1"; fi
 runs() { [ -n "$1" ] && grep -aqs "$room/$me" "/proc/$1/cmdline"; }
 case $1 in
@@ -21,7 +21,7 @@ start_prim)
     pid=$!
     echo $pid >"$room/$me.pid"
     until [ -e "$room/$me.ready" ]; do
-        runs $pid || { tail -n 1 "$room/$me.log"; exit 1; }
+        kill -0 $pid || { tail -n 1 "$room/$me.log"; exit 1; }
         sleep 0.02
     done;;
 stop_prim)

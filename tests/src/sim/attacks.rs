@@ -3,6 +3,7 @@
 
 mod disks;
 mod handover;
+mod managers;
 mod plan;
 
 use super::Time;
@@ -27,7 +28,7 @@ pub fn one_lost_one_crashed(seed: u64) -> Case {
 
 /// The witness answers slowly, and the nodes meet again while one of them waits for it.
 pub fn meets_while_asking(seed: u64) -> Case {
-    let mut plan = Plan::new(seed, true);
+    let mut plan = Plan::with_short_promises(seed);
     plan.options.witness_delay = (200, 5 * MS);
     let length = plan.between(2080, 2250) / MS;
     plan.parted(0, 0, length);
@@ -239,7 +240,7 @@ pub fn resync_after_resync(seed: u64) -> Case {
 
 /// Each served for a while and died, so both have marks; then they meet.
 pub fn both_have_marks(seed: u64) -> Case {
-    let mut plan = Plan::new(seed, true);
+    let mut plan = Plan::with_short_promises(seed);
     plan.at(0, 0, Fault::Cut(0, 4 * SECOND));
     plan.insists(1, 2000, 3500);
     plan.at(6000, 9000, Fault::Cut(1, 500 * MS)).case()
@@ -344,6 +345,14 @@ pub type Attack = fn(u64) -> Case;
 
 pub const ALL: &[(&str, Attack)] = &[
     ("random", Case::random),
+    ("managers_parted", managers::managers_parted),
+    ("daemon_hangs", managers::daemon_hangs),
+    ("daemon_dies", managers::daemon_dies),
+    ("daemon_hangs_apart", managers::daemon_hangs_apart),
+    ("node_sleeps", managers::node_sleeps),
+    ("managers_swap", managers::managers_swap),
+    ("managers_die", managers::managers_die),
+    ("managers_told", managers::managers_told),
     ("one_lost_one_crashed", one_lost_one_crashed),
     ("meets_while_asking", meets_while_asking),
     ("granted_and_cut", granted_and_cut),

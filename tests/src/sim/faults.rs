@@ -229,10 +229,8 @@ impl World {
                 self.nodes[n].hung = Some(now + time);
                 self.push(now + time, Event::Fault(Fault::Unhang(n)));
             }
-            Fault::Unhang(n) => {
-                if self.nodes[n].hung.is_some_and(|until| until <= now) {
-                    self.nodes[n].hung = None;
-                }
+            Fault::Unhang(n) if self.nodes[n].hung.is_some_and(|until| until <= now) => {
+                self.nodes[n].hung = None;
             }
             Fault::Order(n, ref command) if self.stats.serves > 0 => {
                 self.command(n, command.clone());
@@ -301,9 +299,6 @@ impl World {
             if let Some(until) = self.nodes[n].paused {
                 self.push(until, Event::Fault(Fault::Resume(n)));
             }
-        }
-        if self.options.managed {
-            self.operator_calms();
         }
     }
 }

@@ -78,6 +78,8 @@ pub struct Options {
     pub lan_parts: bool,
     pub preferred: Option<usize>,
     pub max_restarts: u32,
+    /// Scripts take next to no time, and do not fail.
+    pub quick_scripts: bool,
 }
 
 impl Options {
@@ -128,6 +130,7 @@ impl Options {
             lan_parts: true,
             preferred: None,
             max_restarts: 0,
+            quick_scripts: false,
         }
         .with_manager(seed)
     }
@@ -142,6 +145,7 @@ impl Options {
         self.lan_parts = rng.chance(70);
         self.preferred = rng.chance(15).then(|| rng.index(2));
         self.max_restarts = *rng.pick(&[0, 0, 3]);
+        self.quick_scripts = rng.chance(40);
         self
     }
 

@@ -1,5 +1,6 @@
 //! The failover manager of a node: the product's machine, with what it keeps, what it sees of the
-//! daemon ([`eyes`]), what it does ([`hands`]), and the operator who looks after both ([`operator`]).
+//! daemon ([`eyes`]), what it does ([`hands`]), and the operator who looks after both
+//! ([`operator`]).
 //! Addresses and applications are of the node, not of the manager: they stay when it dies.
 
 mod config;
@@ -35,9 +36,9 @@ pub struct App {
 /// A program under way; it outlives the manager that called it.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
+    /// Of the manager that called it.
+    pub life: u64,
     pub id: u64,
-    pub script: Script,
-    pub force: bool,
 }
 
 /// How a program or a step ends.
@@ -123,7 +124,7 @@ impl World {
         match act {
             Act::Start if mine => self.manager_starts(n),
             // Programs, started daemons and questions go their way without a manager.
-            Act::Ends(id, end, ok) => self.step_ends(n, (id, mine), end, ok),
+            Act::Ends(id, end, ok) => self.step_ends(n, (life, id), end, ok),
             Act::Asked(ask) => self.asked(n, ask, mine),
             _ if !mine || node.seat.machine.is_none() => {}
             Act::Tick => {
@@ -292,7 +293,7 @@ impl World {
             Step::TakeAddresses | Step::SeizeAddresses => {
                 self.nodes[n].seat.overtaken = false;
                 let time = 200_000 + self.rng_manager.below(200_000);
-                let ok = self.calm || !self.rng_manager.chance(4);
+                let ok = self.goes_well() || !self.rng_manager.chance(4);
                 self.ends(n, time, id, End::Take, ok);
             }
             Step::ReleaseAddresses => {
@@ -301,7 +302,7 @@ impl World {
             }
             Step::StartDaemon => {
                 let time = 20_000 + self.rng_manager.below(400_000);
-                let ok = self.calm || !self.rng_manager.chance(5);
+                let ok = self.goes_well() || !self.rng_manager.chance(5);
                 self.ends(n, time, id, End::Daemon, ok);
             }
             Step::Fence(_) | Step::Run(_) => {

@@ -42,7 +42,8 @@ enum Event {
 /// A node that another one may join.
 pub(crate) struct Host {
     desk: Arc<Desk>,
-    listeners: Vec<TcpListener>,
+    addresses: Vec<IpAddr>,
+    port: u16,
 }
 
 /// What every connection needs.
@@ -56,11 +57,11 @@ struct Desk {
 }
 
 impl Host {
-    /// Checks everything and listens on this node's addresses.
+    /// Checks everything; nobody is served yet.
     ///
     /// # Errors
     /// What makes it impossible, with its remedy.
-    pub(crate) fn bind(dirs: &Dirs, port: Option<u16>) -> Result<Self> {
+    pub(crate) fn open(dirs: &Dirs, port: Option<u16>) -> Result<Self> {
         let config = load(dirs).complete()?;
         let read = |name: &str| {
             let path = dirs.config.join(name);
@@ -79,7 +80,6 @@ impl Host {
         let port = port.unwrap_or(config.cluster.port);
         let own = config.cluster.nodes.iter().find(|n| n.name == config.node);
         let addresses = own.map(|own| own.addresses.clone()).unwrap_or_default();
-        let listeners = listen(&addresses, port)?;
         let tls = Arc::new(tls(&ca)?);
         let vault = Mutex::new(Vault::new(&dirs.state));
         let dirs = dirs.clone();
@@ -92,13 +92,22 @@ impl Host {
         };
         Ok(Self {
             desk: Arc::new(desk),
-            listeners,
+            addresses,
+            port,
         })
     }
 
     /// Where others reach it.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.listeners.first().and_then(|l| l.local_addr().ok())
+    pub(crate) fn address(&self) -> Option<(IpAddr, u16)> {
+        self.addresses.first().map(|address| (*address, self.port))
+    }
+
+    /// Listens; whoever connects waits until [`Self::serve`].
+    ///
+    /// # Errors
+    /// An address or the port cannot be had.
+    pub(crate) fn listen(&self) -> Result<Vec<TcpListener>> {
+        listen(&self.addresses, self.port)
     }
 
     /// The other nodes of the cluster.
@@ -132,9 +141,9 @@ impl Host {
     ///
     /// # Errors
     /// The token has become void, or the joined node did not end its part.
-    pub(crate) fn serve(self) -> Result<String> {
+    pub(crate) fn serve(&self, listeners: Vec<TcpListener>) -> Result<String> {
         let (send, events) = channel();
-        for listener in self.listeners {
+        for listener in listeners {
             let (desk, send) = (self.desk.clone(), send.clone());
             std::thread::Builder::new()
                 .name("join".into())

@@ -26,6 +26,9 @@ impl Machine {
         if !self.started() {
             return Running::NOTHING;
         }
+        if self.gives_up() {
+            return Running::BOTH;
+        }
         match view.state {
             State::Alone | State::Prim => Running {
                 addresses: self.may_answer(),
@@ -67,9 +70,9 @@ impl Machine {
                 }
             }
             Next::Script(script) => {
-                // What runs goes on while it is not known whether it may; nothing is begun.
-                let held = self.wish.role == Some(Role::Prim) && !self.may_answer();
-                if !script.stops() && (self.now < self.retry || held) {
+                // Who may not answer for the module starts nothing that would.
+                let waits = script == Script::StartPrim && !self.may_answer();
+                if waits || (!script.stops() && self.now < self.retry) {
                     return;
                 }
                 self.script(What::Next(step), script, false);
@@ -139,16 +142,14 @@ impl Machine {
     }
 
     fn begin(&mut self, what: What, step: Step, force: bool) {
-        if matches!(what, What::Next(Next::Script(_))) && self.rules.cleans_doubt {
-            // Should this manager die now, its successor does not know how far this came.
-            let half = Running {
-                doubtful: true,
-                ..self.has
-            };
-            self.out.push(super::Output::Remember(half));
-        }
-        let id = self.perform(step);
-        self.doing = Some(Doing { id, what, force });
+        self.doing = Some(Doing {
+            id: self.next,
+            what,
+            force,
+        });
+        // Before it begins.
+        self.remember();
+        self.perform(step);
     }
 
     /// A step ended as it should.

@@ -14,6 +14,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const FENCE_PAUSE: Duration = Duration::from_secs(10);
 /// Stall limits after which a daemon that says nothing is killed.
 const HANGS: u32 = 5;
+/// Stall limits for which a daemon that has just begun is given time to meet its peer.
+const MEETING: u32 = 2;
 /// What a fence proves: refusals that rest on not knowing whether the peer serves.
 const FENCED_BY: [&str; 4] = ["isolated", "cut-off", "witness-silent", "witness-empty"];
 
@@ -27,6 +29,10 @@ impl Machine {
             // A predecessor took them.
             self.out.push(Output::HoldAddresses);
         }
+        if before == Daemon::Gone {
+            self.met = (self.now, false);
+        }
+        self.met.1 |= self.view().is_some_and(|v| v.peer_connected);
         let (was, is) = (state(&before), state(&self.daemon));
         if first {
             self.adopt(is);
@@ -180,7 +186,8 @@ impl Machine {
             self.out.push(Output::KillDaemon);
         }
         if let Some((token, ask)) = self.order {
-            if self.asking.is_none() {
+            let idle = self.wish == Running::BOTH && self.settled();
+            if self.asking.is_none() && (idle || !self.gives_up() || !self.rules.asks_when_idle) {
                 self.asking = Some(ask);
                 self.out.push(Output::Ask(ask));
                 self.order = Some((token, ask));
@@ -192,6 +199,14 @@ impl Machine {
         }
         self.yield_after_a_split(&view);
         self.go_home(&view);
+    }
+
+    /// The operator chose the other replica of two that went apart, and this one serves: it is to
+    /// follow, so nothing of the serving role may run when the daemon is asked.
+    pub(super) fn gives_up(&self) -> bool {
+        let resync = matches!(self.order, Some((_, Ask::Resync { .. })));
+        let code = |v: &View| v.reason.as_ref().is_some_and(|r| r.code == "diverged");
+        resync && self.view().is_some_and(|v| v.serves() && code(v))
     }
 
     /// Both served, apart from each other, as policy `alone` has them; now they meet (M13). Who
@@ -227,7 +242,7 @@ impl Machine {
         }
         let ask = if view.peer_serves() {
             Ask::Second
-        } else if !view.has_epoch || self.keeps_back(view) {
+        } else if !view.has_epoch || self.keeps_back(view) || self.is_meeting() {
             return;
         } else {
             Ask::Prim { force: false }
@@ -239,6 +254,14 @@ impl Machine {
             self.mark(Phase::Decided);
         }
         self.out.push(Output::Ask(ask));
+    }
+
+    /// The daemon has just begun, and its peer may be there and serve: it may still hold a former
+    /// session, whose end it sees no earlier than after the stall limit.
+    pub(super) fn is_meeting(&self) -> bool {
+        let (since, met) = self.met;
+        let waited = self.now.saturating_duration_since(since);
+        !met && waited < self.config.stall_limit * MEETING
     }
 
     /// Failover is off, and this node is not the one that served.

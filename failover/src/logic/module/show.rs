@@ -98,6 +98,16 @@ impl Machine {
                     ),
                 ));
             }
+            if waits && view.has_epoch && self.is_meeting() {
+                all.push(Refusal::new(
+                    "meeting",
+                    format!(
+                        "{} was not heard of yet, it may be serving",
+                        self.config.peer
+                    ),
+                    "wait a few seconds; then this node decides by itself",
+                ));
+            }
             if waits {
                 all.extend(self.refused.clone());
             }

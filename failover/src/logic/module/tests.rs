@@ -3,7 +3,11 @@
 
 mod both;
 mod chaos;
+mod every;
+mod processes;
+mod rights;
 mod stories;
+mod table;
 
 use super::super::api::*;
 use super::super::level::{Role, Running};
@@ -11,6 +15,7 @@ use super::*;
 use crate::config::{Action, Application, Boot, Checker, CheckerKind, Reaction, VirtualIp, When};
 use std::collections::BTreeSet;
 use tandem_repl::control::Readiness;
+use tandem_repl::logic::member::{grace, lease};
 
 /// A module with every script, one address, and a checker of each reaction.
 pub(super) fn config() -> Module {
@@ -62,6 +67,7 @@ pub(super) fn config() -> Module {
 }
 
 /// The machine, its daemon and its hands.
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) now: Instant,
@@ -285,4 +291,38 @@ pub(super) fn view(state: State, peer: Option<State>) -> View {
 
 pub(super) fn refusal(code: &str) -> Refusal {
     Refusal::new(code, "for the test", "nothing")
+}
+
+pub(super) fn started() -> World {
+    let mut world = World::new(config());
+    world.command(1, Command::Start);
+    world
+}
+
+/// Serving with a follower.
+pub(super) fn prim() -> World {
+    let mut world = started();
+    world.settle();
+    world.set(State::Prim, Some(State::Second));
+    world.settle();
+    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
+    assert!(world.addresses);
+    world.scripts.clear();
+    world.marks.clear();
+    world
+}
+
+pub(super) fn names(world: &World) -> Vec<String> {
+    let name =
+        |(s, force): &(Script, bool)| format!("{}{}", s.name(), if *force { "!" } else { "" });
+    world.scripts.iter().map(name).collect()
+}
+
+pub(super) fn checker(world: &mut World, name: &str, up: bool) {
+    world.input(Input::Checker {
+        name: name.into(),
+        up,
+        detail: "no answer".into(),
+    });
+    world.settle();
 }

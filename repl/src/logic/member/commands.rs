@@ -21,6 +21,12 @@ impl Member {
         }
         match self.phase {
             Phase::Second => self.resolve(token, Ok(())),
+            Phase::Wait if self.is_split() => {
+                // Waiting for it would be waiting for ever.
+                let refusal = self.verdict_now().and_then(|v| v.refusal());
+                self.reason = refusal.or(self.reason.take());
+                self.resolve_broken(token);
+            }
             Phase::Wait => {
                 let waits = self.wish.follow;
                 self.follow_at(token);
@@ -40,10 +46,8 @@ impl Member {
         if self.broken {
             return self.resolve_broken(token);
         }
-        let apart = self.verdict_now();
-        let apart = apart.is_some_and(|v| v.rule == Rule::V7 && v.source().is_none());
         match self.phase {
-            Phase::Alone | Phase::Wait if apart => {
+            Phase::Alone | Phase::Wait if self.is_split() => {
                 self.wish_now(everything);
                 self.follow_at(token);
                 self.superseded();
@@ -90,6 +94,12 @@ impl Member {
         self.wish.everything |= everything;
         self.wish.urgent = true;
         self.wish.again = None;
+    }
+
+    /// Both were written apart, and only the operator can say which copy is set aside.
+    fn is_split(&self) -> bool {
+        let verdict = self.verdict_now();
+        verdict.is_some_and(|v| v.rule == Rule::V7 && v.source().is_none())
     }
 
     fn follow_at(&mut self, token: u64) {

@@ -22,7 +22,7 @@ pub(super) fn flush_fails_alone(seed: u64) -> Case {
 /// The serving node loses its power, and pages of files in directories that it marked as a whole.
 /// The other renames some of them; resyncs that move them are interrupted.
 pub(super) fn moved_then_interrupted(seed: u64) -> Case {
-    let mut plan = Plan::new(seed, true);
+    let mut plan = Plan::with_short_promises(seed);
     plan.options.delay = (5 * MS, 30 * MS);
     plan.options.think = *plan.rng.pick(&[200, 400]) * MS;
     plan.options.calm = 16 * SECOND;

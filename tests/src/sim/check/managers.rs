@@ -6,7 +6,7 @@
 //! until the manager has heard of its daemon again.
 
 use super::super::Time;
-use super::super::node::{NAMES, Node};
+use super::super::node::{Daemon, NAMES, Node};
 use super::super::seat::App;
 use super::super::world::World;
 use super::{Violation, violation};
@@ -26,7 +26,7 @@ const NEWS: Time = 600_000;
 #[derive(Default)]
 pub struct Managers {
     /// What each daemon was when somebody looked last.
-    states: [Option<State>; 2],
+    states: [Option<(State, bool)>; 2],
     /// Since when it does not serve.
     silent: [Time; 2],
     /// Since when there are addresses that should not be.
@@ -67,14 +67,23 @@ pub(super) fn judge(world: &mut World) -> Result<(), Violation> {
 /// Notes what became of a daemon, and judges the end of its term.
 fn follow(world: &mut World, n: usize) -> Result<(), Violation> {
     let node = &world.nodes[n];
-    let state = node.daemon.as_ref().map(|d| d.member.state());
+    let ready = |r: Readiness| r == Readiness::Ready;
+    let is = |d: &Daemon| (d.member.state(), ready(d.member.readiness()));
+    let state = node.daemon.as_ref().map(is);
     let checks = &mut world.checks.managers;
     let before = std::mem::replace(&mut checks.states[n], state);
+    let served = serves(before.map(|b| b.0));
+    let state = state.map(|s| s.0);
     if serves(state) {
         checks.in_order[n] = false;
-    } else if serves(before) {
+    } else if served || !is_awake(node) {
+        // News come when somebody is there to hear them.
         checks.silent[n] = world.now;
-        checks.in_order[n] = state == Some(State::Second);
+    }
+    if !serves(state) && served {
+        // A swap, or the operator's choice; not what gave up because nobody answered.
+        let stood = matches!(before, Some((State::Prim, _) | (State::Alone, true)));
+        checks.in_order[n] = stood && state == Some(State::Second);
         if checks.in_order[n] && node.seat.app.prim && is_awake(node) {
             let text = format!("{} hands over while its application runs", NAMES[n]);
             return violation(ORDER, text);

@@ -113,8 +113,11 @@ impl World {
                 self.nodes[n].seat.asks.insert((life, token), ask);
             }
             self.order(n, word);
-            if self.nodes[n].life == life {
-                return;
+            let after = self.nodes[n].daemon.as_ref().map(|d| d.next_token);
+            if self.nodes[n].life == life && after == next && mine {
+                // It was not put: nobody makes the empty node serve here.
+                self.nodes[n].seat.asks.remove(&(life, token));
+                self.answer_manager(n, ask, Err(no_answer()));
             }
         } else if mine {
             self.answer_manager(n, ask, Err(no_answer()));

@@ -3,7 +3,7 @@
 use super::super::node::NAMES;
 use super::super::world::{Event, World};
 use super::config::CHECKERS;
-use tandem_failover::logic::api::{Command, Input};
+use tandem_failover::logic::api::{Command, Input, Wants};
 use tandem_repl::control::Refusal;
 
 impl World {
@@ -18,11 +18,15 @@ impl World {
             if node.paused.is_some() {
                 continue;
             }
-            let begins = self.stats.serves == 0 || self.calm;
-            if begins && !machine.wants().started {
+            let wants = machine.wants().clone();
+            if (self.stats.serves == 0 || self.calm) && !wants.started {
                 self.command(n, Command::Start);
                 continue;
             }
+            if self.calm {
+                self.switches_on(n, &wants);
+            }
+            let node = &self.nodes[n];
             let Some(daemon) = node.daemon.as_ref().filter(|_| node.hung.is_none()) else {
                 continue;
             };
@@ -47,20 +51,16 @@ impl World {
         }
     }
 
-    /// All that was switched off is switched on again.
-    pub fn operator_calms(&mut self) {
-        for n in 0..NAMES.len() {
-            for name in CHECKERS {
-                self.checker(n, name, true);
-            }
-            for command in [
-                Command::Checkers(true),
-                Command::Maintenance(false),
-                Command::Failover(true),
-                Command::Start,
-            ] {
-                self.command(n, command);
-            }
+    /// All that was switched off is switched on again, and what was down is up.
+    fn switches_on(&mut self, n: usize, wants: &Wants) {
+        for name in CHECKERS {
+            self.checker(n, name, true);
+        }
+        if wants.maintenance {
+            self.command(n, Command::Maintenance(false));
+        }
+        if wants.failover == Some(false) {
+            self.command(n, Command::Failover(true));
         }
     }
 

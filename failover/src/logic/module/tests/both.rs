@@ -1,7 +1,6 @@
 //! What concerns both nodes at once: a fault that both of them find, a split that heals, refusals
 //! that are repeated.
 
-use super::stories::prim;
 use super::*;
 
 fn gateway(world: &mut World, up: bool) {
@@ -81,6 +80,8 @@ fn who_took_over_gives_way_when_a_split_heals() {
     assert!(serves(&world), "{:?}", world.machine.shown());
     split(&mut world);
     world.pass(Duration::from_secs(1));
+    // What runs is stopped before.
+    while world.finish(Ok(())).is_some() {}
     assert_eq!(world.asked, [Ask::Resync { everything: false }]);
 }
 

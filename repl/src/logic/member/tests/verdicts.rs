@@ -60,6 +60,20 @@ fn two_split_servers_wait_for_the_operator_and_the_loser_keeps_its_data_aside() 
 }
 
 #[test]
+fn a_split_node_that_waits_says_so_however_often_it_is_to_follow() {
+    let mut p = Pair::new(|_| ()).in_sync();
+    p.cut();
+    p.prim(1);
+    p.restart(1, false);
+    p.connect();
+    assert_eq!(p.states(), [State::Alone, State::Wait]);
+    for token in [7, 8] {
+        p.input(1, Input::Second { token });
+        assert_eq!(p.code(1), "diverged", "I12");
+    }
+}
+
+#[test]
 fn a_node_that_is_not_the_source_does_not_serve_while_the_other_is_there() {
     let mut p = Pair::new(|_| ()).in_sync();
     p.restart(1, false);
