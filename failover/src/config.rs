@@ -27,6 +27,8 @@ pub struct Module {
     pub variables: BTreeMap<String, String>,
     /// How long a silent peer is waited for; the daemon's lease is derived from it.
     pub stall_limit: Duration,
+    /// Both nodes serve while they do not reach each other (isolation policy `alone`).
+    pub splits: bool,
     /// A command that proves the peer off, and its time limit.
     pub fence: Option<Action>,
 }

@@ -4,6 +4,7 @@ use super::Config;
 use super::checked::Module;
 use tandem_failover::config as failover;
 use tandem_failover::driver::{Node, Settings};
+use tandem_fs::config::Isolation;
 
 impl Config {
     /// The manager's settings on this node. Modules that do not run here are left out.
@@ -52,6 +53,7 @@ impl Config {
             checkers: service.checkers,
             variables: service.variables,
             stall_limit: module.stall_limit,
+            splits: module.policy.isolation == Isolation::Alone,
             fence: service.fence,
         })
     }

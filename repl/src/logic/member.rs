@@ -90,6 +90,9 @@ pub struct Member {
     adopting: Option<Record>,
     fenced: bool,
     reachable: bool,
+    /// Since when that address answers again.
+    reachable_again: Option<Instant>,
+    unreachable_once: bool,
     /// When the record was told to the witness last.
     told_witness: Option<Instant>,
     told_round: u64,
@@ -151,6 +154,8 @@ impl Member {
             adopting: None,
             fenced: false,
             reachable: false,
+            reachable_again: None,
+            unreachable_once: false,
             told_witness: None,
             told_round: 0,
             reason: None,
@@ -204,7 +209,7 @@ impl Member {
             Input::Generation(round, seq) => self.on_generation(round, seq),
             Input::MarksDropped(round, result) => self.on_dropped(round, result),
             Input::Pressure(pressure) => self.on_pressure(pressure),
-            Input::Reachable(answers) => self.reachable = answers,
+            Input::Reachable(answers) => self.on_reachable(answers),
             Input::PeerFailed { errno } => self.on_peer_failed(errno),
             Input::ApplyFailed { what } => self.on_apply_failed(&what),
             Input::LocalFailed { what } => self.on_local_failed(&what),

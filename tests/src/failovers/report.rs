@@ -96,7 +96,7 @@ impl Report {
             }
             let mut all = all.clone();
             all.sort_unstable();
-            let at = |percent: usize| all[(all.len() * percent / 100).min(all.len() - 1)];
+            let at = |percent: usize| all[(all.len() * percent).div_ceil(100).max(1) - 1];
             println!(
                 "  {:<42} {:>4} {:>4} ms {:>4} ms {:>4} ms",
                 kind.name(),

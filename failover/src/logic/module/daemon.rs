@@ -209,11 +209,12 @@ impl Machine {
         resync && self.view().is_some_and(|v| v.serves() && code(v))
     }
 
-    /// Both served, apart from each other, as the policy lets them; now they meet (M13). Who
-    /// served before stays, who took over gives way: what only this node has is kept aside.
+    /// Both served, apart from each other, as policy `alone` has them; now they meet (M13). Who
+    /// served before stays, who took over gives way: what only this node has is kept aside. By
+    /// any other policy the former one may have been away meanwhile, and an operator chooses.
     fn yield_after_a_split(&mut self, view: &View) {
         let split = view.reason.as_ref().is_some_and(|r| r.code == "diverged");
-        let both = view.state == State::Alone && view.peer_serves();
+        let both = self.config.splits && view.state == State::Alone && view.peer_serves();
         let free = self.job.is_none() && self.asking.is_none() && self.now >= self.ask_again;
         if split && both && free && self.took_over && !self.wants.maintenance {
             self.log(format!(
@@ -311,7 +312,11 @@ impl Machine {
                 self.fence(&refusal);
                 self.refused = Some(refusal);
             }
-            (Ask::Prim { .. } | Ask::Second, Ok(())) => self.refused = None,
+            (Ask::Prim { .. } | Ask::Second, Ok(())) => {
+                self.refused = None;
+                // Its new state is heard in a moment.
+                self.ask_again = self.now + AGAIN;
+            }
             (Ask::Fenced, Ok(())) => self.ask_again = self.now,
             _ => {}
         }

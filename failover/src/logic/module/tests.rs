@@ -61,6 +61,7 @@ pub(super) fn config() -> Module {
         ],
         variables: BTreeMap::new(),
         stall_limit: Duration::from_secs(3),
+        splits: true,
         fence: None,
     }
 }

@@ -28,13 +28,29 @@ impl Member {
         }
     }
 
+    pub(super) fn on_reachable(&mut self, answers: bool) {
+        if answers && !self.reachable && self.unreachable_once {
+            self.reachable_again = Some(self.now);
+        }
+        self.unreachable_once |= !answers;
+        self.reachable = answers;
+    }
+
+    /// A network that comes back brings the address before the peer: who was cut off, and so was
+    /// perhaps replaced, gives the peer the time to be heard.
+    fn reaches(&self) -> bool {
+        let since = |at| self.now.saturating_duration_since(at);
+        let settled = |at| since(at) >= self.config.stall_limit;
+        self.reachable && self.reachable_again.is_none_or(settled)
+    }
+
     /// What is known of the peer without meeting it.
     pub(super) fn evidence(&self, witness: Witness) -> Evidence {
         let by_hand = self.config.by_hand && matches!(self.phase, Phase::Promote(_));
         let policy = match self.config.isolation {
             _ if by_hand => Policy::Alone,
             Isolation::Wait => Policy::Wait,
-            Isolation::Ping => Policy::Ping(self.reachable),
+            Isolation::Ping => Policy::Ping(self.reaches()),
             Isolation::Alone => Policy::Alone,
         };
         let waited = self.now.saturating_duration_since(self.started);

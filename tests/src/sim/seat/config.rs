@@ -51,6 +51,7 @@ impl World {
             variables: BTreeMap::new(),
             stall_limit: self.options.stall_limit,
             fence: None,
+            splits: false,
         }
     }
 }

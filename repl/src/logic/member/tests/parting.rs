@@ -273,6 +273,25 @@ fn the_isolation_policy_decides_without_witness() {
     }
 }
 
+/// Else a node that was cut off, and replaced, would serve as well in the moment of the healing.
+#[test]
+fn an_address_that_answers_again_counts_when_the_peer_had_time_to_be_heard() {
+    let mut p = Pair::new(|c| {
+        c.by_hand = false;
+        c.isolation = Isolation::Ping;
+    })
+    .in_sync();
+    p.input(0, Input::Reachable(false));
+    p.input(1, Input::Reachable(true));
+    p.cut();
+    assert_eq!(p.refused(1), None);
+    assert_eq!(p.states(), [State::Wait, State::Alone]);
+    p.input(0, Input::Reachable(true));
+    assert_eq!(p.refused(0).as_deref(), Some("cut-off"));
+    p.pass(3000);
+    assert_eq!(p.refused(0), None);
+}
+
 #[test]
 fn after_a_power_cut_a_node_waits_for_its_peer_and_then_goes_on_openly() {
     let mut p = Pair::witnessed().in_sync();
