@@ -15,7 +15,6 @@ use super::*;
 use crate::config::{Action, Application, Boot, Checker, CheckerKind, Reaction, VirtualIp, When};
 use std::collections::BTreeSet;
 use tandem_repl::control::Readiness;
-use tandem_repl::logic::member::{grace, lease};
 
 /// A module with every script, one address, and a checker of each reaction.
 pub(super) fn config() -> Module {
@@ -328,6 +327,7 @@ pub(super) fn checker(world: &mut World, name: &str, up: bool) {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "it may write the page it checks")]
 fn architecture_shows_what_the_machine_does() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md");
     let page = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"));

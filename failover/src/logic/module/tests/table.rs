@@ -68,13 +68,13 @@ fn moved(from: usize, to: usize) -> (bool, Vec<String>) {
 
 pub(super) fn table() -> String {
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for from in 0..STATES.len() {
-        for to in 0..STATES.len() {
+    for (from, was) in STATES.iter().enumerate() {
+        for (to, is) in STATES.iter().enumerate() {
             let (dropped, mut steps) = moved(from, to);
             if dropped {
                 steps.insert(0, "**drop addresses at once**".into());
             }
-            let moves = format!("{} → {}", STATES[from].0, STATES[to].0);
+            let moves = format!("{} → {}", was.0, is.0);
             if from != to {
                 rows.entry(steps.join(", ")).or_default().push(moves);
             }
