@@ -37,10 +37,11 @@ impl Member {
     }
 
     /// A network that comes back brings the address before the peer: who was cut off, and so was
-    /// perhaps replaced, gives the peer the time to be heard.
+    /// perhaps replaced, gives the peer the time to be heard. Who has heard since that the peer
+    /// follows was not replaced.
     fn reaches(&self) -> bool {
         let since = |at| self.now.saturating_duration_since(at);
-        let settled = |at| since(at) >= self.config.stall_limit;
+        let settled = |at| since(at) >= self.config.stall_limit || self.granted_since(at);
         self.reachable && self.reachable_again.is_none_or(settled)
     }
 

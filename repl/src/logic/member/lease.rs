@@ -33,6 +33,8 @@ pub(super) struct Lease {
     until: Option<Instant>,
     asked: VecDeque<(u64, Instant)>,
     number: u64,
+    /// When the newest of the requests was sent that the peer granted.
+    granted: Option<Instant>,
     /// The peer may serve until then.
     promised: Option<Instant>,
 }
@@ -53,6 +55,7 @@ impl Lease {
             until: None,
             asked: VecDeque::new(),
             number: 0,
+            granted: None,
             promised: two.then(|| now + promise),
         }
     }
@@ -159,6 +162,7 @@ impl Member {
     pub(super) fn on_lease_grant(&mut self, number: u64) {
         let sent = self.lease.asked.iter().find(|(n, _)| *n == number);
         let Some((_, sent)) = sent else { return };
+        self.lease.granted = self.lease.granted.max(Some(*sent));
         if !(self.leased() || matches!(self.phase, Phase::Growing { .. })) {
             return;
         }
@@ -191,6 +195,11 @@ impl Member {
         if matches!(self.phase, Phase::Swap(_)) {
             self.swap_step();
         }
+    }
+
+    /// Whether the peer granted what was asked at that time or later: it followed then.
+    pub(super) fn granted_since(&self, at: Instant) -> bool {
+        self.lease.granted.is_some_and(|sent| sent >= at)
     }
 
     #[cfg(test)]

@@ -102,13 +102,19 @@ impl World {
         if forced {
             self.checks.promote.forget();
         }
-        let result = if forced || !self.checks.acked.has_begun() {
+        let first = !self.checks.acked.has_begun();
+        let result = if forced || first {
             Ok(())
         } else {
             promote::judge(self, n).and_then(|()| acked::judge(self, n))
         };
         self.violate(result);
         self.nodes[n].tree().identify();
+        if first {
+            // What was there before the volume is owed by its identity. The product gives that when
+            // a file is first used; one that a power cut takes away again is simply given anew.
+            self.nodes[n].tree().sync_all();
+        }
         let registers = self.nodes[n].tree().registers();
         self.checks.acked.serves(n, &registers, forced);
         let result = servers::judge_two(self);

@@ -292,6 +292,22 @@ fn an_address_that_answers_again_counts_when_the_peer_had_time_to_be_heard() {
     assert_eq!(p.refused(0), None);
 }
 
+/// Who looks for the first time finds nothing at first: no reason to give up when the peer is lost
+/// soon after.
+#[test]
+fn an_address_that_answers_again_counts_at_once_when_the_peer_followed_since() {
+    let mut p = Pair::new(|c| {
+        c.by_hand = false;
+        c.isolation = Isolation::Ping;
+    })
+    .in_sync();
+    p.input(0, Input::Reachable(false));
+    p.input(0, Input::Reachable(true));
+    p.pass(600);
+    p.cut();
+    assert_eq!(p.states()[0], State::Alone);
+}
+
 #[test]
 fn after_a_power_cut_a_node_waits_for_its_peer_and_then_goes_on_openly() {
     let mut p = Pair::witnessed().in_sync();
