@@ -61,6 +61,8 @@ fn a_sync_that_fails_on_the_serving_node_ends_its_service() {
     // The moment in which one has said that it waits, and not yet that its copy is bad, passes.
     let start = Instant::now();
     while let Err(e) = cluster.tandem("node2", &["prim"]) {
+        let why = reason(&cluster, "node2").unwrap_or_default();
+        assert!(!why.contains("stale"), "node2's copy is good: {why}");
         assert!(start.elapsed() < SOON, "{e:#}");
     }
     becomes(&cluster, "node2", "ALONE");

@@ -156,7 +156,7 @@ impl Shared {
                 let errno = self.apply(
                     &op,
                     || self.tree.apply(dir, &op),
-                    |what| Event::ApplyFailed(session, what),
+                    |_, what| Event::ApplyFailed(session, what),
                 );
                 match op.sync_part() {
                     Some(op) if errno == 0 => {
@@ -253,7 +253,7 @@ impl Shared {
         &self,
         op: &Op<'_>,
         work: impl FnOnce() -> Result<(), i32>,
-        news: impl FnOnce(String) -> Event,
+        news: impl FnOnce(i32, String) -> Event,
     ) -> i32 {
         match work() {
             Ok(()) => {
@@ -265,7 +265,7 @@ impl Shared {
                 let error = io::Error::from_raw_os_error(errno);
                 let what = format!("{}: {error}", op.describe());
                 tracing::error!("operation of the peer failed here: {what}");
-                self.tell(news(what));
+                self.tell(news(errno, what));
                 errno
             }
         }
@@ -275,12 +275,13 @@ impl Shared {
         if self.lock().session != job.session {
             return;
         }
-        // Whatever became of the session: what the disk did not take concerns this node.
-        let errno = self.apply(
-            &job.op,
-            || self.tree.sync(job.dir, &job.op),
-            |what| Event::Input(Input::LocalFailed { what }),
-        );
+        let news = |errno, what| match errno {
+            // The peer has let go of the file since: it answered its application without us.
+            libc::ESTALE => Event::ApplyFailed(job.session, what),
+            // Whatever became of the session: what the disk did not take concerns this node.
+            _ => Event::Input(Input::LocalFailed { what }),
+        };
+        let errno = self.apply(&job.op, || self.tree.sync(job.dir, &job.op), news);
         let mut reply = Vec::with_capacity(HEADER + 4);
         encode_ack(&mut reply, job.seq, errno);
         let mut core = self.lock();
