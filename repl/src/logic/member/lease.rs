@@ -37,10 +37,13 @@ pub(super) struct Lease {
     granted: Option<Instant>,
     /// The peer may serve until then.
     promised: Option<Instant>,
+    /// The same, promised before this start: not known, so the longest it can be.
+    before: Option<Instant>,
+    /// How long a peer that serves no more may take to give its addresses up.
+    grace: Duration,
 }
 
 impl Lease {
-    /// What was promised before this start is not known; the longest it can be is.
     pub(super) fn new(config: &MemberConfig, record: &Record, now: Instant) -> Self {
         let two = record.set_size() > 1;
         let grace = if config.rules.lease_grace {
@@ -56,7 +59,9 @@ impl Lease {
             asked: VecDeque::new(),
             number: 0,
             granted: None,
-            promised: two.then(|| now + promise),
+            promised: None,
+            before: two.then(|| now + promise),
+            grace,
         }
     }
 }
@@ -227,14 +232,24 @@ impl Member {
         self.lease.promised = Some(self.lease.promised.map_or(until, |old| old.max(until)));
     }
 
-    /// The peer said that it does not serve any more.
+    /// The peer handed over: nothing of the module runs there any more.
     pub(super) fn promise_is_over(&mut self) {
         self.lease.promised = None;
+        self.lease.before = None;
     }
 
-    /// Until when this node must not serve, if that is not over.
-    pub(super) fn promised_until(&self) -> Option<Instant> {
-        let until = self.lease.promised.filter(|_| self.config.rules.lease)?;
-        (self.now < until).then_some(until)
+    /// The peer said that it does not serve, as if its lease ended now. Its manager hears of that
+    /// no sooner than this node.
+    pub(super) fn promise_is_cut(&mut self) {
+        let until = self.now + self.lease.grace;
+        self.lease.promised = self.lease.promised.map(|old| old.min(until));
+    }
+
+    /// Whether this node must not serve yet, by what it promised the peer. One that meets its peer
+    /// knows from it that no older promise is used.
+    pub(super) fn is_promised(&self) -> bool {
+        let before = self.lease.before.filter(|_| !self.met());
+        let until = self.lease.promised.max(before);
+        self.config.rules.lease && until.is_some_and(|until| self.now < until)
     }
 }

@@ -87,6 +87,9 @@ impl Member {
         let Some(verdict) = self.verdict_now() else {
             return;
         };
+        if self.is_promised() {
+            return self.promote_later(promote);
+        }
         match verdict.outcome {
             Outcome::Refuse(_) if verdict.rule == Rule::V2 => self.promote_go(promote, false),
             Outcome::Refuse(block) => self.promote_or_refuse(promote, block.into()),
@@ -121,6 +124,14 @@ impl Member {
         }
     }
 
+    /// The promise is waited out.
+    fn promote_later(&mut self, mut promote: Promote) {
+        if promote.step != PromoteStep::Lease {
+            promote.step = PromoteStep::Lease;
+            self.enter(Phase::Promote(promote));
+        }
+    }
+
     /// Nobody answers: the witness, or what else is known.
     fn promote_alone(&mut self, mut promote: Promote) {
         let known = self.peer_last.as_ref().is_some_and(|r| r.epoch.is_some());
@@ -137,12 +148,8 @@ impl Member {
         if let (May::Wait(block), false) = (&may, promote.force) {
             return self.promote_refused(block.clone().into());
         }
-        if self.promised_until().is_some() && !self.peer_is_stale() {
-            if promote.step != PromoteStep::Lease {
-                promote.step = PromoteStep::Lease;
-                self.enter(Phase::Promote(promote));
-            }
-            return;
+        if self.is_promised() {
+            return self.promote_later(promote);
         }
         match may {
             May::Wait(_) => self.promote_go(promote, true),

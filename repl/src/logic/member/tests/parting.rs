@@ -223,6 +223,21 @@ fn a_server_with_a_bad_disk_hands_over_without_the_witness() {
     assert!(p.members[1].why().iter().any(|r| r.code == "local-disk"));
 }
 
+/// Its manager hears of it no sooner than the peer does, and has the addresses still.
+#[test]
+fn a_server_that_gave_up_is_left_the_grace_to_clear_the_addresses() {
+    let mut p = Pair::new(|_| ()).in_sync();
+    p.pass(600);
+    let what = "fsync: EIO".to_string();
+    p.input(0, Input::LocalFailed { what });
+    let (token, force) = (1, false);
+    p.input(1, Input::Prim { token, force });
+    p.pass(700);
+    assert_eq!(p.states(), [State::Wait, State::Wait]);
+    p.pass(100);
+    assert_eq!(p.states(), [State::Wait, State::Alone]);
+}
+
 #[test]
 fn an_unwritable_record_serves_nothing() {
     let mut p = Pair::new(|_| ()).in_sync();
