@@ -9,28 +9,27 @@ mod control;
 mod module;
 mod notify;
 mod perform;
+mod settings;
 mod signals;
 mod timeline;
 
-use crate::config::Module;
 use crate::control::{Answer, Brief, Envelope, NodeStatus, Order, Request};
 use crate::io::check::Report;
 use crate::io::events::EventLog;
 use crate::io::peers::{Peers, Reply};
 use crate::io::services::Services;
-use crate::io::store::StoreError;
-use crate::io::vip::{Addresses, VipError, VipEvent};
+use crate::io::vip::{Addresses, VipEvent};
+use crate::io::watchdog::Watchdog;
 use crate::logic::api::{Command, Daemon, Input};
 use module::Runtime;
 use notify::Notifier;
-use std::net::IpAddr;
-use std::path::PathBuf;
+pub use settings::{ManagerError, Node, Settings};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use tandem_repl::control::{Refusal, State, Status};
+use tandem_repl::control::{Refusal, Status};
 use tandem_repl::io::clock;
-use tandem_repl::io::tls::TlsError;
-use thiserror::Error;
 
 /// How often machines are told that time passes.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,50 +37,6 @@ const TICK: Duration = Duration::from_millis(100);
 const SLEPT: Duration = Duration::from_millis(600);
 /// How long modules may take to stop when the manager is told to end.
 const LEAVE_LIMIT: Duration = Duration::from_secs(300);
-
-/// What the manager must know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub cluster: String,
-    pub node: String,
-    pub nodes: Vec<Node>,
-    /// TCP port of the managers' own link.
-    pub port: u16,
-    pub state_dir: PathBuf,
-    pub run_dir: PathBuf,
-    /// Shown to other nodes, without its secrets.
-    pub config_dir: PathBuf,
-    /// The `tandem` program and the arguments that name its directories.
-    pub program: Vec<String>,
-    pub modules: Vec<Module>,
-    /// PEM texts: authority, certificate, key.
-    pub credentials: [String; 3],
-}
-
-/// A node of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    pub name: String,
-    pub addresses: Vec<IpAddr>,
-}
-
-/// Why the manager cannot run.
-#[derive(Debug, Error)]
-pub enum ManagerError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Addresses(#[from] VipError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("control socket {}: {source}", path.display())]
-    Socket {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("thread: {0}")]
-    Thread(std::io::Error),
-}
 
 /// Something that happened.
 enum Event {
@@ -101,6 +56,7 @@ struct Manager {
     peers: Peers,
     log: EventLog,
     notifier: Notifier,
+    watchdog: Rc<RefCell<Watchdog>>,
     /// Since when it ends.
     ending: Option<Instant>,
 }
@@ -122,6 +78,7 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
     forward(reports, send.clone(), Event::Report)?;
     let log = EventLog::open(&settings.state_dir.join("events.log"));
     let fresh_boot = module::fresh_boot(&settings.run_dir)?;
+    let watchdog = Rc::new(RefCell::new(Watchdog::new(settings.watchdog.clone())));
     let mut modules = Vec::new();
     for config in settings.modules.clone() {
         let tools = module::Tools {
@@ -129,6 +86,7 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
             reports: report_send.clone(),
             addresses: addresses.clone(),
             services: services.clone(),
+            watchdog: watchdog.clone(),
         };
         modules.push(Runtime::start(&settings, config, tools, fresh_boot)?);
     }
@@ -146,6 +104,7 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
         peers,
         log,
         notifier: Notifier::start(),
+        watchdog,
         ending: None,
     };
     tracing::info!("failover manager of {} is ready", manager.settings.node);
@@ -207,6 +166,8 @@ impl Manager {
             self.say();
             let modules = &self.modules;
             self.notifier.turn(now, || in_a_line(modules));
+            let exposed = modules.iter().any(|m| m.machine.is_exposed());
+            self.watchdog.borrow_mut().tend(now, exposed);
             if self.has_ended() {
                 return;
             }
@@ -310,9 +271,8 @@ impl Manager {
         let runtime = self.modules.iter().find(|m| m.name() == module)?;
         let peer = &runtime.config.peer;
         let brief = self.peers.modules(peer)?.remove(module)?;
-        let serves = |state| matches!(state, State::Alone | State::Prim);
-        let here = serves(runtime.machine.shown().state);
-        (!here && serves(brief.state)).then(|| peer.clone())
+        let here = runtime.machine.shown().state.serves();
+        (!here && brief.state.serves()).then(|| peer.clone())
     }
 
     fn status(&self) -> NodeStatus {

@@ -12,6 +12,7 @@ use super::problem::{At, Place, Problem, did_you_mean};
 use super::raw::{RawCluster, RawDirectory, RawModule, RawNode};
 use super::service::Service;
 use super::units::{show_duration, show_size};
+use super::watchdog::Watchdog;
 use super::witness::{self, Witness};
 
 pub(crate) const DEFAULT_PORT: u16 = 7400;
@@ -45,6 +46,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<ClusterNode>,
     /// TCP port of the failover managers' own link.
     pub(crate) port: u16,
+    pub(crate) watchdog: Watchdog,
     pub(crate) witness: Option<Witness>,
 }
 
@@ -135,6 +137,7 @@ pub(crate) fn cluster(raw: RawCluster, problems: &mut Vec<Problem>) -> Option<Cl
         name: raw.name?.value,
         nodes,
         port: raw.port.map_or(DEFAULT_MANAGER_PORT, |port| port.value),
+        watchdog: Watchdog::check(raw.watchdog, problems),
         witness,
     })
 }

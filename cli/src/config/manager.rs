@@ -22,6 +22,7 @@ impl Config {
             state_dir: self.dirs.state.clone(),
             run_dir: self.dirs.run.clone(),
             config_dir: self.dirs.config.clone(),
+            watchdog: self.cluster.watchdog.device(),
             program,
             modules: self
                 .modules

@@ -30,6 +30,7 @@ mod reader;
 mod service;
 mod tree;
 mod units;
+mod watchdog;
 mod witness;
 
 use std::path::{Path, PathBuf};

@@ -18,6 +18,7 @@ pub(crate) struct RawCluster {
     pub(crate) name: Option<At<String>>,
     pub(crate) nodes: Option<At<Vec<RawNode>>>,
     pub(crate) port: Option<At<u16>>,
+    pub(crate) watchdog: Option<At<String>>,
     /// Inner: nothing if it could not be read.
     pub(crate) witness: Option<Option<RawWitness>>,
 }
@@ -58,7 +59,7 @@ const NODES_EXAMPLE: &str = "[(name: \"a\", addresses: [\"10.0.0.1\"]), …]";
 /// Reads `cluster.ron`.
 pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
     let tree = reader.tree()?;
-    let keys = reader.keys(&tree, &["name", "nodes", "port", "witness"])?;
+    let keys = reader.keys(&tree, &["name", "nodes", "port", "watchdog", "witness"])?;
     let name = reader
         .required(&keys, "name", "\"NAME\"")
         .and_then(|t| reader.string(t));
@@ -78,6 +79,7 @@ pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
     let port = keys
         .optional("port")
         .and_then(|t| reader.value(t, "a TCP port from 1 to 65535"));
+    let watchdog = keys.optional("watchdog").and_then(|t| reader.string(t));
     let witness = keys
         .optional("witness")
         .map(|tree| witness::read(reader, tree));
@@ -85,6 +87,7 @@ pub(crate) fn cluster(reader: &mut Reader<'_>) -> Option<RawCluster> {
         name,
         nodes,
         port,
+        watchdog,
         witness,
     })
 }

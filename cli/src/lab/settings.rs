@@ -168,7 +168,8 @@ fn cluster_ron(cluster: &Cluster<'_>) -> Result<String> {
         ),
     };
     Ok(format!(
-        "(\n  name: {},\n  nodes: {nodes},\n{witness})\n",
+        // The machine's own is not a lab's.
+        "(\n  name: {},\n  nodes: {nodes},\n  watchdog: \"off\",\n{witness})\n",
         quoted(cluster.name)?
     ))
 }

@@ -13,11 +13,14 @@ use crate::io::run::{self, Runner};
 use crate::io::services::Services;
 use crate::io::store::{Store, StoreError};
 use crate::io::vip::{Addresses, VipEvent};
+use crate::io::watchdog::Watchdog;
 use crate::logic::api::{Command, Daemon, Input};
 use crate::logic::level::Running;
 use crate::logic::module::{Machine, Shown};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use tandem_repl::control::{Refusal, State, Status};
@@ -29,6 +32,7 @@ pub(super) struct Tools {
     pub(super) reports: Sender<Report>,
     pub(super) addresses: Addresses,
     pub(super) services: Services,
+    pub(super) watchdog: Rc<RefCell<Watchdog>>,
 }
 
 /// A module at run time.

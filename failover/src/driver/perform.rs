@@ -9,12 +9,17 @@ use crate::io::run::{GRACE, Job, Outcome};
 use crate::logic::api::{Ask, Context, Input, Output, Step};
 use std::time::Duration;
 use tandem_repl::control::{Refusal, State};
+use tandem_repl::io::clock;
 
 /// How long a unit may take to start or to stop.
 const SERVICE_LIMIT: Duration = Duration::from_secs(300);
 
 impl Runtime {
     pub(super) fn perform(&mut self, outputs: Vec<Output>, log: &mut EventLog) {
+        if self.machine.is_exposed() {
+            // Before a node serves there is something that ends it if it hangs.
+            self.tools.watchdog.borrow_mut().tend(clock::now(), true);
+        }
         let mut unsaved = None;
         for output in outputs {
             match output {

@@ -7,6 +7,7 @@
 //! * [`run`], [`services`]: scripts and units
 //! * [`check`]: looks at things
 //! * [`vip`]: virtual addresses: taken, announced, watched, released
+//! * [`watchdog`]: resets a machine whose manager is silent
 //! * [`witness_server`]: the third party
 
 pub mod check;
@@ -19,5 +20,6 @@ pub mod run;
 pub mod services;
 pub mod store;
 pub mod vip;
+pub mod watchdog;
 mod within;
 pub mod witness_server;

@@ -25,7 +25,7 @@ mod tests;
 pub use show::Shown;
 
 use super::api::{Ask, Daemon, Input, Output, Phase, Step, View, Wants};
-use super::level::{Next, Running};
+use super::level::{Next, Role, Running};
 use super::rules::Rules;
 use crate::config::{Module, Script};
 use jobs::Job;
@@ -229,7 +229,12 @@ impl Machine {
         self.guard();
         self.tend();
         self.remember();
-        std::mem::take(&mut self.out)
+        let mut out = std::mem::take(&mut self.out);
+        if self.rules.save_first {
+            // What is wanted is kept before anybody hears that it will be so.
+            out.sort_by_key(|output| !matches!(output, Output::Save(_)));
+        }
+        out
     }
 
     /// What runs here.
@@ -244,6 +249,13 @@ impl Machine {
     /// Nothing moves, and what should run does.
     pub fn settled(&self) -> bool {
         self.doing.is_none() && self.job.is_none() && self.has == self.wish
+    }
+
+    /// Something of the module answers here, or is about to: somebody must see to its end.
+    pub fn is_exposed(&self) -> bool {
+        let serving = |running: &Running| running.addresses || running.role == Some(Role::Prim);
+        let asks = matches!(self.asking, Some(Ask::Prim { .. }));
+        asks || self.serves() || serving(&self.has) || serving(&self.wish)
     }
 
     pub(super) fn view(&self) -> Option<&View> {
