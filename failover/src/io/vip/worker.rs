@@ -27,7 +27,7 @@ use super::{Command, Mac, Options, VipError, VipEvent};
 /// How long connections are reset before their address is removed. Only then does the other end
 /// hear of it (without its address a node sends nothing for it), but the address must go at once.
 const TELL_LIMIT: Duration = Duration::from_millis(5);
-/// How long the rest of them is reset; the caller waits for it.
+/// How long the rest of them is reset.
 const RESET_LIMIT: Duration = Duration::from_secs(1);
 
 /// A task that ends with what it is for.
@@ -306,11 +306,14 @@ impl Worker {
             }
         }
         self.forget_unused();
-        // What came between the two, and what there was no time for.
+        // What came between the two, and what there was no time for. Nobody waits for it: the
+        // addresses are gone.
         let reset = move || connections::reset(&addresses, RESET_LIMIT);
-        if let Ok(false) = tokio::task::spawn_blocking(reset).await {
-            tracing::warn!("not all connections of virtual addresses could be reset in time");
-        }
+        spawn_local(async move {
+            if let Ok(false) = tokio::task::spawn_blocking(reset).await {
+                tracing::warn!("not all connections of virtual addresses could be reset in time");
+            }
+        });
         failed.map_or(Ok(()), Err)
     }
 
