@@ -179,7 +179,6 @@ fn m20_a_swap_under_load_loses_nothing() {
 }
 
 #[test]
-#[ignore = "open: a leaving daemon is shown as PRIM for a moment; its watch takes that for two"]
 fn m21_the_preferred_node_serves_again_once_it_can() {
     let options = Options {
         settings: "preferred: \"node1\",",

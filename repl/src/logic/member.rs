@@ -229,6 +229,8 @@ impl Member {
             Phase::Prim | Phase::Swap(_) => State::Prim,
             Phase::Second | Phase::Follow(_) => State::Second,
             Phase::Wait | Phase::Promote(_) => State::Wait,
+            // The peer may go on from here.
+            Phase::Leave(leave) if leave.step == LeaveStep::Tell => State::Wait,
             Phase::Leave(leave) if leave.served => State::Prim,
             Phase::Leave(_) => State::Second,
             Phase::Gone => State::Stop,
@@ -358,13 +360,13 @@ impl Member {
         let peer = Claim {
             node: &self.config.peer,
             record: &session.peer_record,
-            serving: is_serving(session.peer_state),
+            serving: session.peer_state.serves(),
         };
         Some(meet_with(&self.config.rules, &me, &peer))
     }
 
     fn peer_serves(&self) -> bool {
-        self.peer_state().is_some_and(is_serving)
+        self.peer_state().is_some_and(State::serves)
     }
 
     /// The peer said that it is durably stale, in the epoch this node is in (I3).
@@ -372,10 +374,6 @@ impl Member {
         let last = self.peer_last.as_ref();
         last.is_some_and(|r| r.stale && r.epoch_id() == self.record.epoch_id())
     }
-}
-
-fn is_serving(state: State) -> bool {
-    matches!(state, State::Alone | State::Prim)
 }
 
 /// A text for the peer, cut to what a message may carry.

@@ -158,7 +158,8 @@ impl Heard {
     /// The longest time between two answers of the first address since then.
     pub fn longest_pause(&self, since: u64) -> Duration {
         let acks = self.acks.iter().filter(|a| a.number < APART);
-        let times: Vec<u64> = acks.map(|a| a.at).filter(|at| *at >= since).collect();
+        let after = acks.map(|a| a.at).filter(|at| *at >= since);
+        let times: Vec<u64> = std::iter::once(since).chain(after).collect();
         let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
         Duration::from_micros(pauses.max().unwrap_or(u64::MAX))
     }
