@@ -127,6 +127,14 @@ pub enum State {
     Second,
 }
 
+impl State {
+    /// Applications on a node in this state are answered.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Alone | Self::Prim)
+    }
+}
+
 /// How far a state is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readiness {

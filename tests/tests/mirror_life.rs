@@ -136,12 +136,7 @@ fn m03_m04_a_stop_moves_the_service_at_once_and_a_start_disturbs_nobody() {
     );
     let shown = service.watch.shown(2, begin);
     let states: Vec<_> = shown.iter().map(|(state, _)| *state).collect();
-    assert!(
-        states
-            .iter()
-            .all(|s| matches!(s, State::Alone | State::Prim)),
-        "{shown:?}"
-    );
+    assert!(states.iter().all(|s| s.serves()), "{shown:?}");
     let heard = service.heard().unwrap();
     assert_eq!(heard.servers(begin), [("node2".to_string(), process)]);
     let pause = heard.longest_pause(begin);

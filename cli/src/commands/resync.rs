@@ -14,7 +14,7 @@ pub(crate) fn run(dirs: &Dirs, args: &ActionArgs, everything: bool, wait: bool) 
     let module = choose_module(&module_names(dirs)?, args.module.as_deref())?;
     let now = ask(dirs, &module, &Request::Status, args.timeout)?;
     let serves = matches!(&now, Answer::Status(s)
-        if matches!(s.state, State::Alone | State::Prim) && !is_diverged(s));
+        if s.state.serves() && !is_diverged(s));
     if !serves || everything {
         let answer = ask(dirs, &module, &Request::Resync { everything }, args.timeout)?;
         if let Answer::Refused(refusal) = answer {

@@ -2,12 +2,11 @@
 
 use super::Manager;
 use super::module::Runtime;
-use crate::config::{Checker, CheckerKind, Module, When};
+use crate::config::{Checker, CheckerKind, Module};
 use crate::control::CheckerStatus;
 use crate::io::check::{Context, Report, Watch};
 use crate::io::events::EventLog;
 use crate::logic::api::Input;
-use crate::logic::level::{Role, Running};
 use std::collections::BTreeMap;
 use tandem_repl::control::{Readiness, State};
 
@@ -32,23 +31,9 @@ impl Looks {
     }
 }
 
-/// Whether a checker looks, given what runs.
-fn looks(when: When, running: Running, settled: bool, started: bool) -> bool {
-    let there = settled && running.role.is_some();
-    match when {
-        When::Prim => there && running.role == Some(Role::Prim),
-        When::Second => there && running.role == Some(Role::Second),
-        When::Both => there,
-        When::Started => started,
-    }
-}
-
 impl Runtime {
     /// Begins and ends looking, as what runs has changed.
     pub(super) fn tend_looks(&mut self) {
-        let wants = self.machine.wants();
-        let active = wants.started && wants.checkers && !wants.maintenance;
-        let (running, settled) = (self.machine.running(), self.machine.settled());
         for checker in self.config.checkers.clone() {
             if matches!(
                 checker.kind,
@@ -56,7 +41,7 @@ impl Runtime {
             ) {
                 continue;
             }
-            let should = active && looks(checker.when, running, settled, wants_started(self));
+            let should = self.machine.looks(checker.when);
             let does = self.looks.watches.contains_key(&checker.name);
             if should && !does {
                 self.start_look(checker);
@@ -110,10 +95,6 @@ impl Runtime {
     }
 }
 
-fn wants_started(module: &Runtime) -> bool {
-    module.machine.wants().started
-}
-
 impl Manager {
     /// The checkers that the manager itself can answer.
     pub(super) fn look_inside(&mut self) {
@@ -127,12 +108,8 @@ impl Manager {
         };
         let states: BTreeMap<String, bool> = self.modules.iter().map(up).collect();
         for module in &mut self.modules {
-            let running = module.machine.running();
-            let settled = module.machine.settled();
             for checker in module.inside() {
-                let wants = module.machine.wants();
-                let active = wants.started && wants.checkers && !wants.maintenance;
-                if !active || !looks(checker.when, running, settled, wants.started) {
+                if !module.machine.looks(checker.when) {
                     module.looks.last.remove(&checker.name);
                     continue;
                 }
@@ -141,7 +118,10 @@ impl Manager {
                         states.get(other).copied().unwrap_or(false),
                         format!("module {other} is not up on this node"),
                     ),
-                    _ => (running.addresses, "an address is gone".to_string()),
+                    _ => (
+                        module.machine.running().addresses,
+                        "an address is gone".to_string(),
+                    ),
                 };
                 let detail = if up { String::new() } else { detail };
                 module.found(&checker.name, up, &detail, &mut self.log);

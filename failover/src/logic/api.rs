@@ -29,12 +29,12 @@ pub struct View {
 impl View {
     /// The daemon acknowledges changes.
     pub fn serves(&self) -> bool {
-        matches!(self.state, State::Alone | State::Prim)
+        self.state.serves()
     }
 
     /// The peer serves, as it says itself.
     pub fn peer_serves(&self) -> bool {
-        self.peer_connected && matches!(self.peer_state, Some(State::Alone | State::Prim))
+        self.peer_connected && self.peer_state.is_some_and(State::serves)
     }
 
     /// The peer could take over now without loss.

@@ -40,7 +40,7 @@ pub struct Look {
 
 impl Look {
     fn acknowledges(&self) -> bool {
-        matches!(self.daemon, Some(State::Alone | State::Prim))
+        self.daemon.is_some_and(State::serves)
     }
 }
 

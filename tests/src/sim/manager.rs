@@ -70,8 +70,7 @@ impl World {
         if daemon.member.state() != State::Wait {
             return;
         }
-        let serves = |s: State| matches!(s, State::Alone | State::Prim);
-        let word = if daemon.member.peer_state().is_some_and(serves) {
+        let word = if daemon.member.peer_state().is_some_and(State::serves) {
             Word::Second
         } else if daemon.member.record().epoch.is_none() {
             // The volume begins where the data is, once.

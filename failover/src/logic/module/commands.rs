@@ -48,18 +48,12 @@ impl Machine {
     }
 
     fn saved(&mut self, token: u64) {
-        if !self.rules.save_first {
-            self.resolve(token, Ok(()));
-            return self.save();
-        }
-        self.save();
         self.resolve(token, Ok(()));
+        self.save();
     }
 
     fn start(&mut self, token: u64) {
-        if !self.rules.save_first {
-            self.resolve(token, Ok(()));
-        }
+        self.resolve(token, Ok(()));
         let stopping = if let Some(Job::Stop { again, .. }) = &mut self.job {
             *again = true;
             true
@@ -75,9 +69,6 @@ impl Machine {
                 self.action = "start";
                 self.doubt(true);
             }
-        }
-        if self.rules.save_first {
-            self.resolve(token, Ok(()));
         }
     }
 
@@ -103,11 +94,7 @@ impl Machine {
             tokens.push(token);
             return;
         }
-        let mut job = Job::stop(false);
-        if let Job::Stop { tokens, .. } = &mut job {
-            tokens.push(token);
-        }
-        self.begin_job(job);
+        self.begin_job(Job::stop(false).answering(token));
     }
 
     fn restart(&mut self, token: u64) {
@@ -127,21 +114,14 @@ impl Machine {
         if self.job.is_some() {
             return self.resolve(token, Err(busy()));
         }
-        let mut job = job;
-        if let Job::Stop { tokens, .. } | Job::Restart { tokens } = &mut job {
-            tokens.push(token);
-        }
-        self.begin_job(job);
+        self.begin_job(job.answering(token));
     }
 
     fn swap(&mut self, token: u64) {
         let refusal = match self.view() {
             _ if self.job.is_some() => busy(),
             Some(v) if v.peer_can_serve() => {
-                return self.begin_job(Job::Swap {
-                    asked: None,
-                    token: Some(token),
-                });
+                return self.begin_job(Job::swap().answering(token));
             }
             Some(v) if v.serves() => no_follower(&self.config.peer),
             _ => Refusal::new(

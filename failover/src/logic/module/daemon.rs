@@ -37,7 +37,7 @@ impl Machine {
         if first {
             self.adopt(is);
         }
-        let served = matches!(was, State::Alone | State::Prim);
+        let served = was.serves();
         let follows = was == State::Second;
         let expected = matches!(self.job, Some(Job::Swap { .. } | Job::Stop { .. }));
         if matches!((&before, &self.daemon), (Daemon::Up(_), Daemon::Gone)) {
@@ -277,10 +277,7 @@ impl Machine {
         if preferred && quiet && view.peer_can_serve() {
             self.log(format!("{} is preferred and ready", self.config.peer));
             self.swap_again = self.now + AGAIN * 60;
-            self.begin_job(Job::Swap {
-                asked: None,
-                token: None,
-            });
+            self.begin_job(Job::swap());
         }
     }
 

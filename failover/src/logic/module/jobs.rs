@@ -56,6 +56,22 @@ impl Job {
         Self::Restart { tokens: Vec::new() }
     }
 
+    pub(super) fn swap() -> Self {
+        Self::Swap {
+            asked: None,
+            token: None,
+        }
+    }
+
+    /// Somebody waits for its end.
+    pub(super) fn answering(mut self, order: u64) -> Self {
+        match &mut self {
+            Self::Stop { tokens, .. } | Self::Restart { tokens } => tokens.push(order),
+            Self::Swap { token, .. } => *token = Some(order),
+        }
+        self
+    }
+
     pub(super) fn wish(&self) -> Running {
         match self {
             Self::Stop { .. } | Self::Restart { .. } => Running::NOTHING,
@@ -84,14 +100,11 @@ impl Machine {
         {
             self.resolve(token, Err(super::commands::busy()));
         }
-        let mut job = job;
         let old = match before {
             Some(Job::Stop { tokens, .. } | Job::Restart { tokens }) => tokens,
             _ => Vec::new(),
         };
-        if let Job::Stop { tokens, .. } | Job::Restart { tokens } = &mut job {
-            tokens.extend(old);
-        }
+        let job = old.into_iter().fold(job, Job::answering);
         self.log(format!("{} begins", job.name()));
         self.job = Some(job);
     }

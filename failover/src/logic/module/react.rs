@@ -1,9 +1,10 @@
 //! What follows when a checker says that something is down.
 
 use super::super::api::{Step, View};
+use super::super::level::Role;
 use super::jobs::Job;
 use super::{AGAIN, Machine};
-use crate::config::{CheckerKind, Reaction};
+use crate::config::{CheckerKind, Reaction, When};
 use std::time::Duration;
 use tandem_repl::control::Refusal;
 
@@ -25,7 +26,7 @@ impl Machine {
         };
         self.log(format!("checker {name}: {detail}"));
         self.down.insert(name.to_string(), detail.clone());
-        if !self.wants.checkers || self.wants.maintenance || !self.started() {
+        if !self.heeds_checkers() {
             return;
         }
         let reason = Refusal::new(
@@ -51,10 +52,7 @@ impl Machine {
                 let possible = self.view().is_some_and(|v| v.peer_can_serve());
                 if self.count_restart(&reason.reason) {
                     self.begin_job(if possible {
-                        Job::Swap {
-                            asked: None,
-                            token: None,
-                        }
+                        Job::swap()
                     } else {
                         Job::restart()
                     });
@@ -65,6 +63,23 @@ impl Machine {
                 self.perform(Step::Run(action));
             }
         }
+    }
+
+    /// What checkers find has consequences.
+    fn heeds_checkers(&self) -> bool {
+        self.wants.checkers && !self.wants.maintenance && self.started()
+    }
+
+    /// Whether a checker of this kind looks now: only while what it looks at should be there.
+    pub fn looks(&self, when: When) -> bool {
+        let runs = |role| self.settled() && self.has.role == role;
+        self.heeds_checkers()
+            && match when {
+                When::Prim => runs(Some(Role::Prim)),
+                When::Second => runs(Some(Role::Second)),
+                When::Both => self.settled() && self.has.role.is_some(),
+                When::Started => true,
+            }
     }
 
     /// The module waits until the checker is up. The last node that serves goes on: if what it
@@ -99,7 +114,7 @@ impl Machine {
         if self.yields.is_empty() || self.job.is_some() {
             return;
         }
-        let active = self.wants.checkers && !self.wants.maintenance && self.started();
+        let active = self.heeds_checkers();
         let serves = self.view().is_some_and(View::serves);
         if !active || !serves {
             // Not by this; and a node that does not serve waits at once.

@@ -142,13 +142,3 @@ fn transient_unless(blocked: bool) -> Readiness {
         Readiness::Transient
     }
 }
-
-trait Serves {
-    fn serves(self) -> bool;
-}
-
-impl Serves for State {
-    fn serves(self) -> bool {
-        matches!(self, Self::Alone | Self::Prim)
-    }
-}

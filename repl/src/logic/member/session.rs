@@ -7,7 +7,7 @@
 use super::phase::{
     FlushFor, Follow, LeaveStep, Phase, PromoteStep, Session, SwapStep, Then, Told,
 };
-use super::{Claim, Gate, Member, Output, Witness, is_serving, meet_with};
+use super::{Claim, Gate, Member, Output, Witness, meet_with};
 use crate::control::{Refusal, State};
 use crate::logic::record::Record;
 use crate::logic::verdict::Rule;
@@ -80,6 +80,9 @@ impl Member {
         session.peer_state = meet.state;
         session.heard = Some((meet.record.clone(), meet.serving));
         self.peer_last = Some(meet.record);
+        if !meet.state.serves() {
+            self.promise_is_cut();
+        }
         let mut record = self.record.clone();
         if self.config.rules.void_intents && record.list_void(&void) {
             self.persist(record, Then::Listed);
@@ -331,13 +334,16 @@ impl Member {
         session.peer_state = state;
         session.peer_record = record.clone();
         self.peer_last = Some(record);
+        if !state.serves() {
+            self.promise_is_cut();
+        }
         if !self.met() {
             return;
         }
         match &self.phase {
             Phase::Promote(_) => self.promote_step(),
             Phase::Shrink(_) => self.shrink_step(),
-            Phase::Second | Phase::Follow(_) if !is_serving(state) => {
+            Phase::Second | Phase::Follow(_) if !state.serves() => {
                 self.stop_following("peer-stopped");
                 self.reason = Some(Refusal::new(
                     "peer-stopped",

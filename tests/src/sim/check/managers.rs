@@ -36,7 +36,7 @@ pub struct Managers {
 }
 
 fn serves(state: Option<State>) -> bool {
-    matches!(state, Some(State::Alone | State::Prim))
+    state.is_some_and(State::serves)
 }
 
 /// Its manager can be held to what it does.

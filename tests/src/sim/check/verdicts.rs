@@ -11,16 +11,15 @@ pub(super) fn judge(world: &World, n: usize, hello: &Hello) -> Result<(), Violat
     let Some(daemon) = &world.nodes[n].daemon else {
         return Ok(());
     };
-    let serves = |s: State| matches!(s, State::Alone | State::Prim);
     let own = Claim {
         node: NAMES[n],
         record: daemon.member.record(),
-        serving: serves(daemon.member.state()),
+        serving: daemon.member.state().serves(),
     };
     let peer = Claim {
         node: NAMES[1 - n],
         record: &hello.record,
-        serving: serves(hello.state),
+        serving: hello.state.serves(),
     };
     let rules = &world.options.rules.member;
     let (one, other) = (meet_with(rules, &own, &peer), meet_with(rules, &peer, &own));

@@ -82,6 +82,6 @@ impl World {
             return false;
         };
         let state = daemon.member.state();
-        matches!(state, State::Alone | State::Prim) && daemon.gate != Gate::ReadOnly
+        state.serves() && daemon.gate != Gate::ReadOnly
     }
 }

@@ -13,7 +13,7 @@ fn gateway(world: &mut World, up: bool) {
 
 fn serves(world: &World) -> bool {
     let state = world.machine.shown().state;
-    matches!(state, State::Alone | State::Prim) && world.addresses
+    state.serves() && world.addresses
 }
 
 #[test]

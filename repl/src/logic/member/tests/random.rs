@@ -86,7 +86,7 @@ impl World {
             self.pass(100);
             let states = self.nodes.iter().map(|n| n.member.state());
             let states: Vec<_> = states.collect();
-            let serving = states.iter().position(|s| is_serving(*s));
+            let serving = states.iter().position(|s| s.serves());
             let token = round;
             match serving {
                 None if round.is_multiple_of(7) => {
