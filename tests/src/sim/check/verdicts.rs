@@ -3,7 +3,6 @@
 use super::super::node::NAMES;
 use super::super::world::World;
 use super::{Violation, violation};
-use tandem_repl::control::State;
 use tandem_repl::logic::verdict::{Claim, meet_with};
 use tandem_repl::wire::Hello;
 

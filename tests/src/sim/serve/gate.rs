@@ -2,7 +2,6 @@
 
 use super::super::node::{Barrier, Busy, NAMES, Stage};
 use super::super::world::World;
-use tandem_repl::control::State;
 use tandem_repl::logic::member::{Gate, Input};
 
 impl World {
