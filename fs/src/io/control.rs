@@ -82,6 +82,11 @@ fn converse(daemon: &Daemon, stream: &UnixStream) -> io::Result<()> {
         if n == 0 {
             return Ok(());
         }
+        if is_gone(stream) {
+            // It came while this daemon stood still. Who gave it up, or died, may have done
+            // something else since.
+            return Err(io::Error::other("the client did not wait for its order"));
+        }
         answer(stream, &respond(daemon, &line))?;
     }
 }
@@ -123,6 +128,18 @@ fn answer(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     stream.write_all(&line)
+}
+
+/// Nobody is at the other end any more.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut poll = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one structure, valid for reads and writes.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready > 0 && poll.revents & libc::POLLHUP != 0
 }
 
 /// Who is at the other end, from the kernel.

@@ -231,6 +231,7 @@ impl World {
             }
             Fault::Unhang(n) if self.nodes[n].hung.is_some_and(|until| until <= now) => {
                 self.nodes[n].hung = None;
+                self.reads_on(n);
             }
             Fault::Order(n, ref command) if self.stats.serves > 0 => {
                 self.command(n, command.clone());

@@ -95,6 +95,8 @@ pub struct Seat {
     pub open: BTreeMap<u64, (Time, Command)>,
     /// Questions by the daemon's life and number.
     asks: BTreeMap<(u64, u64), Ask>,
+    /// Questions that a hanging daemon has not read: of which life of it.
+    unread: Vec<(u64, Ask)>,
     /// It dies after so many more outputs.
     dies_after: Option<u64>,
 }
@@ -187,6 +189,8 @@ impl World {
         // Who had asked hears that the connection ended.
         seat.open.clear();
         seat.asks.clear();
+        // It reads them no more: nobody waits.
+        seat.unread.clear();
         self.trace(|| format!("{} manager dies", NAMES[n]));
         let pause = 100_000 + self.rng_manager.below(2_000_000);
         self.act(n, pause, Act::Start);

@@ -2,6 +2,7 @@
 
 use super::super::api::{Context, Phase, Step};
 use super::super::level::{Next, Role, Running, after, next};
+use super::commands::busy;
 use super::jobs::Job;
 use super::{Doing, Machine, RETRY, What};
 use crate::config::{Application, Script};
@@ -238,6 +239,10 @@ impl Machine {
             Script::StartSecond => self.has.role = Some(Role::Second),
             _ => self.has.both = true,
         }
+        if let Some(Job::Swap { token, .. }) = self.job {
+            // Nothing is handed over that does not run: first it is brought in order.
+            self.swap_over(token, Err(self.trouble.clone().unwrap_or_else(busy)));
+        }
         if self.job.is_none() && self.count_restart("a start script failed") {
             let takes_over = self.view().is_some_and(|v| v.peer_can_serve());
             self.begin_job(if takes_over {
@@ -250,7 +255,7 @@ impl Machine {
 
     /// Who waits for everything to run hears why it does not.
     pub(super) fn give_up_waiting(&mut self) {
-        let refusal = self.trouble.clone().unwrap_or_else(super::commands::busy);
+        let refusal = self.trouble.clone().unwrap_or_else(busy);
         for token in std::mem::take(&mut self.waiting) {
             self.resolve(token, Err(refusal.clone()));
         }

@@ -79,6 +79,10 @@ pub(super) fn start_pinger(
     }
     let events = events.clone();
     let changed = move |answers| {
+        match answers {
+            true => tracing::info!("an address of `ping` answers"),
+            false => tracing::warn!("no address of `ping` answers"),
+        }
         let _ = events.send(Event::Input(Input::Reachable(answers)));
     };
     ping::start(&config.apart.ping, config.stall_limit, changed).map(Some)

@@ -92,11 +92,12 @@ impl World {
 
     /// A question reaches the daemon; the manager that put it may be gone.
     pub(super) fn asked(&mut self, n: usize, ask: Ask, mine: bool) {
-        if let Some(until) = self.nodes[n].hung {
-            let life = self.nodes[n].seat.life;
-            let act = Act::Asked(ask);
-            let event = super::Event::Seat { node: n, life, act };
-            return self.push(until, event);
+        if self.nodes[n].hung.is_some() {
+            let life = self.nodes[n].life;
+            if mine {
+                self.nodes[n].seat.unread.push((life, ask));
+            }
+            return;
         }
         let word = match ask {
             Ask::Prim { force } => Word::Prim { force },
@@ -124,6 +125,16 @@ impl World {
         }
     }
 
+    /// A daemon goes on, and reads what it was asked meanwhile.
+    pub fn reads_on(&mut self, n: usize) {
+        let life = self.nodes[n].life;
+        for (of, ask) in std::mem::take(&mut self.nodes[n].seat.unread) {
+            if of == life {
+                self.asked(n, ask, true);
+            }
+        }
+    }
+
     fn answer_manager(&mut self, n: usize, ask: Ask, result: Result<(), Refusal>) {
         let time = self.a_moment();
         self.act(n, time, Act::Answered(ask, result));
@@ -140,7 +151,11 @@ impl World {
     /// The daemon of that life is gone: nothing of it is answered any more.
     pub fn asks_end(&mut self, n: usize) {
         let asks = std::mem::take(&mut self.nodes[n].seat.asks);
-        for ask in asks.into_values() {
+        let unread = std::mem::take(&mut self.nodes[n].seat.unread);
+        for ask in asks
+            .into_values()
+            .chain(unread.into_iter().map(|(_, ask)| ask))
+        {
             self.answer_manager(n, ask, Err(no_answer()));
         }
     }

@@ -71,6 +71,27 @@ fn a_refused_swap_starts_the_application_again() {
 }
 
 #[test]
+fn what_did_not_start_is_not_handed_over() {
+    let mut world = prim();
+    world.command(2, Command::Restart);
+    while names(&world).last().map(String::as_str) != Some("start_both") {
+        world.finish(Ok(())).unwrap();
+    }
+    world.command(3, Command::Swap);
+    world.finish(Err("it failed".into())).unwrap();
+    world.settle();
+    assert!(world.resolved[&3].is_err());
+    assert_eq!(world.machine.shown().readiness, Readiness::Ready);
+    let starts = names(&world).iter().filter(|s| *s == "start_both").count();
+    assert_eq!(
+        starts,
+        2,
+        "again, and not taken for done: {:?}",
+        names(&world)
+    );
+}
+
+#[test]
 fn a_restart_stays_in_place() {
     let mut world = prim();
     world.command(2, Command::Restart);
