@@ -8,6 +8,7 @@ use crate::sys;
 use crate::tree::{self, Options};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,27 @@ impl Cluster {
             dir,
         };
         cluster.lab("up", more)?;
+        if more.contains(&"--ping") && !more.contains(&"--no-roles") {
+            cluster.pings()?;
+        }
         Ok(cluster)
+    }
+
+    /// A daemon that has not found its address before it loses its peer takes itself for cut off.
+    /// In a network that was made a moment ago the first answer may take a second.
+    fn pings(&self) -> Result<()> {
+        let started = Instant::now();
+        for node in ["node1", "node2"] {
+            let log = self.node_dir(node).join("log");
+            while !fs::read_to_string(&log)?.contains("an address of `ping` answers") {
+                let late = started.elapsed() > Duration::from_secs(10);
+                ensure!(!late, "{node} does not reach what it pings");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        // And since then it has heard of its peer: a lease is renewed every half second.
+        thread::sleep(Duration::from_millis(700));
+        Ok(())
     }
 
     fn command(&self, command: &str) -> Command {
