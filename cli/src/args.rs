@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Dirs, parse_duration};
 use crate::exit;
 
-pub(crate) use setup::{DoctorArgs, InitArgs, JoinArgs};
+pub(crate) use setup::{ApplyArgs, DoctorArgs, InitArgs, JoinArgs};
 
 /// Keeps the directories of an application equal on two servers, write by write.
 #[derive(Debug, Parser)]
@@ -310,6 +310,12 @@ pub(crate) enum ConfigCommand {
         /// The other node; may be left out when there is one
         node: Option<String>,
     },
+    /// Bring the changed files of this node to both nodes and have them taken over while
+    /// everything runs, or leave everything as it was
+    ///
+    /// cluster.ron goes along. Both nodes check first. What cannot change while a module runs is
+    /// refused with its key. Exit code 4: a file is wrong, or does not fit one of the nodes.
+    Apply(ApplyArgs),
 }
 
 #[derive(Debug, Subcommand)]

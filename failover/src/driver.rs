@@ -4,7 +4,9 @@
 //! One loop owns all machines; nothing in it waits. What takes time (programs, addresses, questions
 //! to a daemon) runs in threads of its own and comes back as an event.
 
+mod change;
 mod checkers;
+mod clients;
 mod control;
 mod module;
 mod notify;
@@ -12,8 +14,9 @@ mod perform;
 mod signals;
 mod timeline;
 
-use crate::config::Module;
-use crate::control::{Answer, Brief, Envelope, NodeStatus, Order, Request};
+use crate::config::{Files, Module, Places, Read, Reading};
+use crate::control::{Brief, Envelope};
+use crate::io::change::ChangeError;
 use crate::io::check::Report;
 use crate::io::events::EventLog;
 use crate::io::peers::{Peers, Reply};
@@ -21,13 +24,14 @@ use crate::io::services::Services;
 use crate::io::store::StoreError;
 use crate::io::vip::{Addresses, VipError, VipEvent};
 use crate::logic::api::{Command, Daemon, Input};
-use module::Runtime;
+use change::Changes;
+use module::{Runtime, Tools};
 use notify::Notifier;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use tandem_repl::control::{Refusal, State, Status};
+use tandem_repl::control::Status;
 use tandem_repl::io::clock;
 use tandem_repl::io::tls::TlsError;
 use thiserror::Error;
@@ -51,11 +55,28 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Shown to other nodes, without its secrets.
     pub config_dir: PathBuf,
+    /// What was read there, what it means, and how it is read anew.
+    pub files: Files,
+    pub reading: Reading,
+    pub read: Read,
     /// The `tandem` program and the arguments that name its directories.
     pub program: Vec<String>,
-    pub modules: Vec<Module>,
     /// PEM texts: authority, certificate, key.
     pub credentials: [String; 3],
+}
+
+impl Settings {
+    fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.reading.modules.iter().map(|m| &m.module)
+    }
+
+    fn places(&self) -> Places {
+        Places {
+            config: self.config_dir.clone(),
+            state: self.state_dir.clone(),
+            run: self.run_dir.clone(),
+        }
+    }
 }
 
 /// A node of the cluster.
@@ -74,6 +95,8 @@ pub enum ManagerError {
     Addresses(#[from] VipError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     #[error("control socket {}: {source}", path.display())]
     Socket {
         path: PathBuf,
@@ -87,7 +110,9 @@ pub enum ManagerError {
 enum Event {
     Machine(String, Input),
     Status(String, Daemon, Option<Box<Status>>),
-    Client(Box<Envelope>, Reply),
+    /// Of another node's manager, or of a program here.
+    Client(Option<String>, Box<Envelope>, Reply),
+    Change(change::Step),
     Report(Report),
     Vip(VipEvent),
     /// The manager is told to end in order.
@@ -98,6 +123,8 @@ enum Event {
 struct Manager {
     settings: Settings,
     modules: Vec<Runtime>,
+    changes: Changes,
+    tools: Tools,
     peers: Peers,
     log: EventLog,
     notifier: Notifier,
@@ -116,33 +143,41 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
     let listener = control::listen(&settings.run_dir)?;
     let (vip_send, vip_events) = channel();
     let addresses = Addresses::start(vip_send)?;
-    let services = Services::default();
     forward(vip_events, send.clone(), Event::Vip)?;
     let (report_send, reports) = channel();
     forward(reports, send.clone(), Event::Report)?;
     let log = EventLog::open(&settings.state_dir.join("events.log"));
     let fresh_boot = module::fresh_boot(&settings.run_dir)?;
     let mut modules = Vec::new();
-    for config in settings.modules.clone() {
-        let tools = module::Tools {
-            send: send.clone(),
-            reports: report_send.clone(),
-            addresses: addresses.clone(),
-            services: services.clone(),
-        };
-        modules.push(Runtime::start(&settings, config, tools, fresh_boot)?);
+    let tools = Tools {
+        send: send.clone(),
+        reports: report_send,
+        addresses,
+        services: Services::default(),
+    };
+    for config in settings.modules().cloned() {
+        modules.push(Runtime::start(
+            &settings,
+            config,
+            tools.clone(),
+            fresh_boot,
+        )?);
     }
+    let changes = Changes::new(&settings)?;
     control::serve(listener, send.clone()).map_err(ManagerError::Thread)?;
     let asked = send.clone();
-    let peers = Peers::start(&settings, move |envelope, reply| {
+    let peers = Peers::start(&settings, move |from, envelope, reply| {
         // The loop may have ended.
-        let _ = asked.send(Event::Client(Box::new(envelope), reply));
+        let _ = asked.send(Event::Client(Some(from), Box::new(envelope), reply));
     })?;
+    peers.say_facts(changes.facts());
     let ended = send;
     signals.forward(move || ended.send(Event::End).is_ok());
     let mut manager = Manager {
         settings,
         modules,
+        changes,
+        tools,
         peers,
         log,
         notifier: Notifier::start(),
@@ -202,6 +237,7 @@ impl Manager {
             if now >= next_tick {
                 self.all(|_| Input::Tick);
                 self.look_inside();
+                self.tend_changes();
                 next_tick = now + TICK;
             }
             self.say();
@@ -237,7 +273,8 @@ impl Manager {
                     module.on_status(daemon, status, log);
                 }
             }
-            Event::Client(envelope, reply) => self.on_client(*envelope, reply),
+            Event::Client(from, envelope, reply) => self.on_client(from, *envelope, reply),
+            Event::Change(step) => self.on_change(step),
             Event::Report(report) => {
                 if let Some((module, log)) = self.module(&report.module) {
                     module.on_report(&report, log);
@@ -270,71 +307,6 @@ impl Manager {
         late || self.modules.iter().all(Runtime::is_stopped)
     }
 
-    fn on_client(&mut self, envelope: Envelope, reply: Reply) {
-        let other = envelope.node.clone().filter(|n| *n != self.settings.node);
-        if let Some(node) = other.or_else(|| self.who_swaps(&envelope.request)) {
-            if !self.settings.nodes.iter().any(|n| n.name == node) {
-                return reply(Answer::Refused(self.unknown_node(&node)));
-            }
-            let envelope = Envelope::new(Some(node.clone()), envelope.request);
-            return self.peers.forward(&node, envelope, reply);
-        }
-        let answer = match envelope.request {
-            Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Log { module, lines } => Answer::Log(self.log.last(module.as_deref(), lines)),
-            Request::Failovers { module } => match self.module(&module) {
-                Some((module, _)) => Answer::Failovers(module.failovers()),
-                None => Answer::Refused(self.unknown(&module)),
-            },
-            Request::Inspect { uids, gids } => return self.inspect(uids, gids, reply),
-            Request::Order { module, order } => {
-                let Some((runtime, log)) = self.module(&module) else {
-                    return reply(Answer::Refused(self.unknown(&module)));
-                };
-                log.write(Some(&module), &format!("an operator orders {order:?}"));
-                return runtime.order(command(order), reply, log);
-            }
-        };
-        reply(answer);
-    }
-
-    /// A swap begins where the application runs.
-    fn who_swaps(&self, request: &Request) -> Option<String> {
-        let Request::Order {
-            module,
-            order: Order::Swap,
-        } = request
-        else {
-            return None;
-        };
-        let runtime = self.modules.iter().find(|m| m.name() == module)?;
-        let peer = &runtime.config.peer;
-        let brief = self.peers.modules(peer)?.remove(module)?;
-        let serves = |state| matches!(state, State::Alone | State::Prim);
-        let here = serves(runtime.machine.shown().state);
-        (!here && serves(brief.state)).then(|| peer.clone())
-    }
-
-    fn status(&self) -> NodeStatus {
-        NodeStatus {
-            node: self.settings.node.clone(),
-            pid: std::process::id(),
-            modules: self.modules.iter().map(Runtime::status).collect(),
-            peers: self.peers.status(),
-        }
-    }
-
-    /// Aside: files and names are read for as long as that takes.
-    fn inspect(&self, uids: Vec<u32>, gids: Vec<u32>, reply: Reply) {
-        let (node, dir) = (self.settings.node.clone(), self.settings.config_dir.clone());
-        let look = move || reply(crate::io::inspect::inspect(&node, &dir, &uids, &gids));
-        let thread = std::thread::Builder::new().name("inspect".into());
-        if let Err(e) = thread.spawn(look) {
-            // The one who asks hears of it by the end of his connection, or of his patience.
-            tracing::warn!("inspection: {e}");
-        }
-    }
-
     /// Tells the other managers what the modules are, if that changed.
     fn say(&self) {
         let brief = |m: &Runtime| {
@@ -348,27 +320,6 @@ impl Manager {
         };
         self.peers.say(self.modules.iter().map(brief).collect());
     }
-
-    fn unknown_node(&self, node: &str) -> Refusal {
-        let known: Vec<_> = self.settings.nodes.iter().map(|n| &*n.name).collect();
-        Refusal::new(
-            "unknown-node",
-            format!("the cluster has no node {node:?}"),
-            format!("name one of {}", known.join(", ")),
-        )
-    }
-
-    fn unknown(&self, module: &str) -> Refusal {
-        let known: Vec<_> = self.modules.iter().map(Runtime::name).collect();
-        Refusal::new(
-            "unknown-module",
-            format!("this manager has no module {module:?}"),
-            format!(
-                "name one of {}; a new one is known after the manager was started again",
-                known.join(", ")
-            ),
-        )
-    }
 }
 
 /// All modules, for systemd.
@@ -381,20 +332,5 @@ fn in_a_line(modules: &[Runtime]) -> String {
     match modules {
         [] => "no modules".into(),
         _ => modules.iter().map(one).collect::<Vec<_>>().join(", "),
-    }
-}
-
-fn command(order: Order) -> Command {
-    match order {
-        Order::Start => Command::Start,
-        Order::Stop => Command::Stop,
-        Order::Stopstart => Command::Stopstart,
-        Order::Restart => Command::Restart,
-        Order::Swap => Command::Swap,
-        Order::Prim { force } => Command::Prim { force },
-        Order::Second { full } => Command::Second { full },
-        Order::Failover(on) => Command::Failover(on),
-        Order::Maintenance(on) => Command::Maintenance(on),
-        Order::Checkers(on) => Command::Checkers(on),
     }
 }

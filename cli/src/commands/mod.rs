@@ -19,6 +19,8 @@ mod verify;
 mod why;
 mod witness;
 
+pub(crate) use doctor::read_files;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

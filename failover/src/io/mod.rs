@@ -9,6 +9,7 @@
 //! * [`vip`]: virtual addresses: taken, announced, watched, released
 //! * [`witness_server`]: the third party
 
+pub mod change;
 pub mod check;
 pub mod daemon;
 pub mod events;

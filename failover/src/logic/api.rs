@@ -5,7 +5,7 @@
 //! else is done when the next output is performed.
 
 use super::level::Running;
-use crate::config::{Action, Script};
+use crate::config::{Action, Module, Script};
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Readiness, Refusal, State};
 
@@ -123,6 +123,11 @@ pub enum Input {
     AddressLost(String),
     /// The manager did not run for so long, by the boot-time clock.
     Slept(Duration),
+    /// The module's configuration is another one now; resolved when it was taken over.
+    Configure {
+        token: u64,
+        config: Box<Module>,
+    },
 }
 
 /// A question to the module's daemon.

@@ -141,7 +141,7 @@ impl Machine {
         self.begin(what, step, force);
     }
 
-    fn begin(&mut self, what: What, step: Step, force: bool) {
+    pub(super) fn begin(&mut self, what: What, step: Step, force: bool) {
         self.doing = Some(Doing {
             id: self.next,
             what,
@@ -171,6 +171,7 @@ impl Machine {
             }
             What::Told(state) => self.told = state,
             What::Post => self.posted(),
+            What::More => self.no_more(Ok(())),
         }
     }
 
@@ -193,6 +194,7 @@ impl Machine {
 
     fn failed(&mut self, doing: Doing, why: String) {
         match doing.what {
+            What::More => self.more_failed(&why),
             What::Next(Next::TakeAddresses) => {
                 self.retry = self.now + RETRY;
                 self.trouble = Some(Refusal::new(

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use tandem_repl::control::Readiness;
 
 /// A module with every script, one address, and a checker of each reaction.
-pub(super) fn config() -> Module {
+pub(in crate::logic) fn config() -> Module {
     let action = || Action {
         command: vec!["/bin/true".into()],
         limit: Duration::from_secs(10),
@@ -267,7 +267,7 @@ fn is_application(step: &Step) -> bool {
 }
 
 #[allow(clippy::disallowed_methods, reason = "some instant to begin with")]
-fn origin() -> Instant {
+pub(in crate::logic) fn origin() -> Instant {
     Instant::now()
 }
 
