@@ -4,7 +4,7 @@
 //! The form is that of a daemon's control socket ([`tandem_repl::control`]): one line of JSON a
 //! message, with a version.
 
-use crate::logic::api::{Phase, Wants};
+use crate::logic::api::{Phase, Wants, Word};
 use crate::logic::change::keys::Changed;
 use crate::logic::change::pact::{Message, Said};
 use crate::logic::level::Running;
@@ -164,6 +164,9 @@ pub struct Brief {
     pub state: State,
     pub readiness: Readiness,
     pub reason: Option<Refusal>,
+    /// What operators said; `None`: of an older version.
+    #[serde(default)]
+    pub word: Option<Word>,
 }
 
 /// A module on this node.

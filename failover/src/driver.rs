@@ -237,6 +237,7 @@ impl Manager {
             if now >= next_tick {
                 self.all(|_| Input::Tick);
                 self.look_inside();
+                self.hear();
                 self.tend_changes();
                 next_tick = now + TICK;
             }
@@ -315,6 +316,7 @@ impl Manager {
                 state: shown.state,
                 readiness: shown.readiness,
                 reason: shown.reason,
+                word: Some(m.machine.wants().word()),
             };
             (m.name().to_string(), brief)
         };

@@ -192,7 +192,8 @@ impl Manager {
         let heard = heard.flatten().is_some();
         self.pact(Input::Tick { heard });
         let now = clock::now();
-        if now < self.changes.compare {
+        // While both are changing they differ for a moment.
+        if now < self.changes.compare || self.changes.pact.peer().is_some() {
             return;
         }
         self.changes.compare = now + PACE;

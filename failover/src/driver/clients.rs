@@ -4,7 +4,8 @@ use super::Manager;
 use super::module::Runtime;
 use crate::control::{Answer, Envelope, ModuleStatus, NodeStatus, Order, Request};
 use crate::io::peers::Reply;
-use crate::logic::api::Command;
+use crate::logic::api::{Command, Input};
+use std::collections::{BTreeMap, BTreeSet};
 use tandem_repl::control::{Refusal, State};
 
 impl Manager {
@@ -68,6 +69,22 @@ impl Manager {
         ModuleStatus {
             notes: self.notes(module),
             ..module.status()
+        }
+    }
+
+    /// What the other nodes were told of the modules.
+    pub(super) fn hear(&mut self) {
+        let peers: BTreeSet<&String> = self.modules.iter().map(|m| &m.config.peer).collect();
+        let heard = peers.into_iter();
+        let heard: BTreeMap<String, _> = heard
+            .filter_map(|peer| Some((peer.clone(), self.peers.modules(peer)?)))
+            .collect();
+        for module in &mut self.modules {
+            let brief = heard.get(&module.config.peer);
+            let word = brief.and_then(|b| b.get(module.name())?.word);
+            if let Some(word) = word.filter(|w| *w != module.machine.wants().word()) {
+                module.handle(Input::Heard(word), &mut self.log);
+            }
         }
     }
 

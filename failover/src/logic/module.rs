@@ -233,6 +233,7 @@ impl Machine {
             Input::Checker { name, up, detail } => self.on_checker(&name, up, detail),
             Input::AddressLost(address) => self.on_address_lost(&address),
             Input::Slept(time) => self.on_sleep(time),
+            Input::Heard(word) => self.on_word(word),
             Input::Configure { token, config } => self.configure(token, *config),
         }
         self.guard();
