@@ -378,6 +378,9 @@ fn nodes_that_differ_are_noticed_and_healed() {
     service
         .tandem("node1", &["config", "diff", "node2"])
         .unwrap();
+    for node in NODES {
+        assert_eq!(names(&service.calls(node, begin).unwrap()), [""; 0]);
+    }
 
     // What is said of the module on one node counts on both, and is kept there.
     let failover = |node: &str| service.module(node).is_ok_and(|m| m.failover);
@@ -415,8 +418,5 @@ fn nodes_that_differ_are_noticed_and_healed() {
         (shown.state, shown.readiness),
         (State::Second, Readiness::Ready)
     );
-    for node in NODES {
-        assert_eq!(names(&service.calls(node, begin).unwrap()), [""; 0]);
-    }
     service.ends_well("node1", true).unwrap();
 }

@@ -171,7 +171,7 @@ impl Machine {
             }
             What::Told(state) => self.told = state,
             What::Post => self.posted(),
-            What::More => self.no_more(Ok(())),
+            What::More => self.more_ended(Ok(())),
         }
     }
 
@@ -194,7 +194,7 @@ impl Machine {
 
     fn failed(&mut self, doing: Doing, why: String) {
         match doing.what {
-            What::More => self.more_failed(&why),
+            What::More => self.more_ended(Err(why)),
             What::Next(Next::TakeAddresses) => {
                 self.retry = self.now + RETRY;
                 self.trouble = Some(Refusal::new(

@@ -3,7 +3,7 @@
 //! Nothing that runs is touched by it: scripts, limits and timers count from their next use. Only
 //! addresses that were added are taken where the others are; what is removed, the driver removes.
 
-use super::super::api::Step;
+use super::super::api::{Output, Step};
 use super::{Machine, What};
 use crate::config::Module;
 use std::collections::BTreeSet;
@@ -62,12 +62,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn more_failed(&mut self, why: &str) {
-        self.no_more(Err(Refusal::new(
-            "address",
-            why,
-            "free the address, or correct `virtual_ips`",
-        )));
+    pub(super) fn more_ended(&mut self, result: Result<(), String>) {
+        if !self.has.addresses {
+            // The others went meanwhile.
+            self.out.push(Output::DropAddresses);
+        }
+        let remedy = "free the address, or correct `virtual_ips`";
+        self.no_more(result.map_err(|why| Refusal::new("address", why, remedy)));
     }
 
     /// Something of the application moves: the taking of more addresses is none.

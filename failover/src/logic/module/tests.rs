@@ -3,6 +3,7 @@
 
 mod both;
 mod chaos;
+mod configured;
 mod every;
 mod processes;
 mod rights;
@@ -115,8 +116,12 @@ impl World {
     }
 
     pub(super) fn input(&mut self, input: Input) {
-        if let Input::Command { token, .. } = &input {
+        if let Input::Command { token, .. } | Input::Configure { token, .. } = &input {
             self.given.insert(*token);
+        }
+        if let Input::Configure { config, .. } = &input {
+            // The driver removes what is not wanted any more.
+            self.addresses &= !config.virtual_ips.is_empty();
         }
         let outputs = self.machine.handle(self.now, input);
         for output in outputs {

@@ -205,7 +205,10 @@ fn failover_and_maintenance_are_words_of_the_module_and_the_newer_counts() {
         assert_eq!(one.saved.word(), one.machine.wants().word());
         one.machine.wants().word()
     };
-    let say = |world: &mut World, command| world.input(Input::Command { token: 1, command });
+    let say = |world: &mut World, command| {
+        let token = world.given.len() as u64 + 1;
+        world.command(token, command);
+    };
     say(&mut here, Command::Failover(false));
     assert_eq!(exchange(&mut here, &mut there).failover, Some(false));
     // Said there later, while they are apart, and something else here.
