@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Dirs, parse_duration};
 use crate::exit;
 
-pub(crate) use setup::{DoctorArgs, InitArgs, JoinArgs};
+pub(crate) use setup::{ApplyArgs, DoctorArgs, InitArgs, JoinArgs};
 
 /// Keeps the directories of an application equal on two servers, write by write.
 #[derive(Debug, Parser)]
@@ -99,16 +99,22 @@ pub(crate) enum Command {
     Start {
         #[command(flatten)]
         action: ActionArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// Stop a module and start it again; the peer takes over if it can
     Stopstart {
         #[command(flatten)]
         action: ActionArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// Restart the application in place
     Restart {
         #[command(flatten)]
         action: ActionArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// While maintenance is on, the manager starts, stops and moves nothing by itself
     Maintenance {
@@ -140,6 +146,8 @@ pub(crate) enum Command {
     Prim {
         #[command(flatten)]
         action: ActionArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
         /// Serve even where this copy is not proven current: the application loses what only the
         /// peer holds
         #[arg(long)]
@@ -149,6 +157,8 @@ pub(crate) enum Command {
     Second {
         #[command(flatten)]
         action: ActionArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
         /// Compare everything, not just what is marked as changed
         #[arg(long)]
         full: bool,
@@ -162,6 +172,8 @@ pub(crate) enum Command {
     Swap {
         #[command(flatten)]
         action: ActionArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// Bring the copy of the following node up; shows the progress on either node
     Resync {
@@ -236,9 +248,18 @@ pub(crate) struct ActionArgs {
     /// Print the daemon's answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// How long to wait for the answer
+    /// How long to wait, for the answer and with --wait
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
     pub(crate) timeout: Duration,
+}
+
+/// What an action takes that begins something.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Wait until the module serves or follows and is ready there. Exit code 5: not in time, with
+    /// the reason. Needs the failover manager
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// What `tandem witness` takes. What it holds is kept in STATE_DIR/witness.
@@ -310,6 +331,12 @@ pub(crate) enum ConfigCommand {
         /// The other node; may be left out when there is one
         node: Option<String>,
     },
+    /// Bring the changed files of this node to both nodes and have them taken over while
+    /// everything runs, or leave everything as it was
+    ///
+    /// cluster.ron goes along. Both nodes check first. What cannot change while a module runs is
+    /// refused with its key. Exit code 4: a file is wrong, or does not fit one of the nodes.
+    Apply(ApplyArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,9 @@
 //! What the failover manager must know, already validated (the command line turns files into this).
 
+mod reading;
+
+pub use reading::{Described, Files, Keys, Places, Read, Reading};
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;

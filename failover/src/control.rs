@@ -4,7 +4,9 @@
 //! The form is that of a daemon's control socket ([`tandem_repl::control`]): one line of JSON a
 //! message, with a version.
 
-use crate::logic::api::{Phase, Wants};
+use crate::logic::api::{Phase, Wants, Word};
+use crate::logic::change::keys::Changed;
+use crate::logic::change::pact::{Message, Said};
 use crate::logic::level::Running;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,6 +60,12 @@ pub enum Request {
     /// [`Inspection`]: what must be the same on the nodes. The numbers are those of users and
     /// groups whose names are wanted.
     Inspect { uids: Vec<u32>, gids: Vec<u32> },
+    /// The files of these modules (all of this node, if empty) as they are on this node, and
+    /// `cluster.ron`, are brought to both nodes and taken over. Answered when that is done, or
+    /// everything is as it was.
+    Apply { modules: Vec<String> },
+    /// A step of that, between managers.
+    Change(Box<Message>),
 }
 
 /// What a module can be told.
@@ -87,6 +95,18 @@ pub enum Answer {
     Failovers(Vec<Failover>),
     Log(Vec<String>),
     Inspected(Box<Inspection>),
+    Applied(Box<Applied>),
+    Change(Box<Said>),
+}
+
+/// A changed configuration is in place on both nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub node: String,
+    pub peer: String,
+    pub files: Vec<String>,
+    /// What changed on `node`; the other may have had other differences.
+    pub changes: Vec<Changed>,
 }
 
 /// What a node shows so that it can be compared with another.
@@ -144,6 +164,9 @@ pub struct Brief {
     pub state: State,
     pub readiness: Readiness,
     pub reason: Option<Refusal>,
+    /// What operators said; `None`: of an older version.
+    #[serde(default)]
+    pub word: Option<Word>,
 }
 
 /// A module on this node.
@@ -156,6 +179,9 @@ pub struct ModuleStatus {
     pub reason: Option<Refusal>,
     /// Everything that blocks or degrades, the most important first.
     pub why: Vec<Refusal>,
+    /// What should be looked at, and changes nothing in what the module does.
+    #[serde(default)]
+    pub notes: Vec<Refusal>,
     /// What is being done, in a word.
     pub action: Option<String>,
     pub wants: Wants,

@@ -4,7 +4,9 @@
 //! One loop owns all machines; nothing in it waits. What takes time (programs, addresses, questions
 //! to a daemon) runs in threads of its own and comes back as an event.
 
+mod change;
 mod checkers;
+mod clients;
 mod control;
 mod module;
 mod notify;
@@ -13,7 +15,7 @@ mod settings;
 mod signals;
 mod timeline;
 
-use crate::control::{Answer, Brief, Envelope, NodeStatus, Order, Request};
+use crate::control::{Brief, Envelope};
 use crate::io::check::Report;
 use crate::io::events::EventLog;
 use crate::io::peers::{Peers, Reply};
@@ -21,14 +23,15 @@ use crate::io::services::Services;
 use crate::io::vip::{Addresses, VipEvent};
 use crate::io::watchdog::Watchdog;
 use crate::logic::api::{Command, Daemon, Input};
-use module::Runtime;
+use change::Changes;
+use module::{Runtime, Tools};
 use notify::Notifier;
 pub use settings::{ManagerError, Node, Settings};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use tandem_repl::control::{Refusal, Status};
+use tandem_repl::control::Status;
 use tandem_repl::io::clock;
 
 /// How often machines are told that time passes.
@@ -42,7 +45,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(300);
 enum Event {
     Machine(String, Input),
     Status(String, Daemon, Option<Box<Status>>),
-    Client(Box<Envelope>, Reply),
+    /// Of another node's manager, or of a program here.
+    Client(Option<String>, Box<Envelope>, Reply),
+    Change(change::Step),
     Report(Report),
     Vip(VipEvent),
     /// The manager is told to end in order.
@@ -53,6 +58,8 @@ enum Event {
 struct Manager {
     settings: Settings,
     modules: Vec<Runtime>,
+    changes: Changes,
+    tools: Tools,
     peers: Peers,
     log: EventLog,
     notifier: Notifier,
@@ -72,7 +79,6 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
     let listener = control::listen(&settings.run_dir)?;
     let (vip_send, vip_events) = channel();
     let addresses = Addresses::start(vip_send)?;
-    let services = Services::default();
     forward(vip_events, send.clone(), Event::Vip)?;
     let (report_send, reports) = channel();
     forward(reports, send.clone(), Event::Report)?;
@@ -80,27 +86,36 @@ pub fn run(settings: Settings) -> Result<(), ManagerError> {
     let fresh_boot = module::fresh_boot(&settings.run_dir)?;
     let watchdog = Rc::new(RefCell::new(Watchdog::new(settings.watchdog.clone())));
     let mut modules = Vec::new();
-    for config in settings.modules.clone() {
-        let tools = module::Tools {
-            send: send.clone(),
-            reports: report_send.clone(),
-            addresses: addresses.clone(),
-            services: services.clone(),
-            watchdog: watchdog.clone(),
-        };
-        modules.push(Runtime::start(&settings, config, tools, fresh_boot)?);
+    let tools = Tools {
+        send: send.clone(),
+        reports: report_send,
+        addresses,
+        services: Services::default(),
+        watchdog: watchdog.clone(),
+    };
+    for config in settings.modules().cloned() {
+        modules.push(Runtime::start(
+            &settings,
+            config,
+            tools.clone(),
+            fresh_boot,
+        )?);
     }
+    let changes = Changes::new(&settings)?;
     control::serve(listener, send.clone()).map_err(ManagerError::Thread)?;
     let asked = send.clone();
-    let peers = Peers::start(&settings, move |envelope, reply| {
+    let peers = Peers::start(&settings, move |from, envelope, reply| {
         // The loop may have ended.
-        let _ = asked.send(Event::Client(Box::new(envelope), reply));
+        let _ = asked.send(Event::Client(Some(from), Box::new(envelope), reply));
     })?;
+    peers.say_facts(changes.facts());
     let ended = send;
     signals.forward(move || ended.send(Event::End).is_ok());
     let mut manager = Manager {
         settings,
         modules,
+        changes,
+        tools,
         peers,
         log,
         notifier: Notifier::start(),
@@ -161,6 +176,8 @@ impl Manager {
             if now >= next_tick {
                 self.all(|_| Input::Tick);
                 self.look_inside();
+                self.hear();
+                self.tend_changes();
                 next_tick = now + TICK;
             }
             self.say();
@@ -198,7 +215,8 @@ impl Manager {
                     module.on_status(daemon, status, log);
                 }
             }
-            Event::Client(envelope, reply) => self.on_client(*envelope, reply),
+            Event::Client(from, envelope, reply) => self.on_client(from, *envelope, reply),
+            Event::Change(step) => self.on_change(step),
             Event::Report(report) => {
                 if let Some((module, log)) = self.module(&report.module) {
                     module.on_report(&report, log);
@@ -231,70 +249,6 @@ impl Manager {
         late || self.modules.iter().all(Runtime::is_stopped)
     }
 
-    fn on_client(&mut self, envelope: Envelope, reply: Reply) {
-        let other = envelope.node.clone().filter(|n| *n != self.settings.node);
-        if let Some(node) = other.or_else(|| self.who_swaps(&envelope.request)) {
-            if !self.settings.nodes.iter().any(|n| n.name == node) {
-                return reply(Answer::Refused(self.unknown_node(&node)));
-            }
-            let envelope = Envelope::new(Some(node.clone()), envelope.request);
-            return self.peers.forward(&node, envelope, reply);
-        }
-        let answer = match envelope.request {
-            Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Log { module, lines } => Answer::Log(self.log.last(module.as_deref(), lines)),
-            Request::Failovers { module } => match self.module(&module) {
-                Some((module, _)) => Answer::Failovers(module.failovers()),
-                None => Answer::Refused(self.unknown(&module)),
-            },
-            Request::Inspect { uids, gids } => return self.inspect(uids, gids, reply),
-            Request::Order { module, order } => {
-                let Some((runtime, log)) = self.module(&module) else {
-                    return reply(Answer::Refused(self.unknown(&module)));
-                };
-                log.write(Some(&module), &format!("an operator orders {order:?}"));
-                return runtime.order(command(order), reply, log);
-            }
-        };
-        reply(answer);
-    }
-
-    /// A swap begins where the application runs.
-    fn who_swaps(&self, request: &Request) -> Option<String> {
-        let Request::Order {
-            module,
-            order: Order::Swap,
-        } = request
-        else {
-            return None;
-        };
-        let runtime = self.modules.iter().find(|m| m.name() == module)?;
-        let peer = &runtime.config.peer;
-        let brief = self.peers.modules(peer)?.remove(module)?;
-        let here = runtime.machine.shown().state.serves();
-        (!here && brief.state.serves()).then(|| peer.clone())
-    }
-
-    fn status(&self) -> NodeStatus {
-        NodeStatus {
-            node: self.settings.node.clone(),
-            pid: std::process::id(),
-            modules: self.modules.iter().map(Runtime::status).collect(),
-            peers: self.peers.status(),
-        }
-    }
-
-    /// Aside: files and names are read for as long as that takes.
-    fn inspect(&self, uids: Vec<u32>, gids: Vec<u32>, reply: Reply) {
-        let (node, dir) = (self.settings.node.clone(), self.settings.config_dir.clone());
-        let look = move || reply(crate::io::inspect::inspect(&node, &dir, &uids, &gids));
-        let thread = std::thread::Builder::new().name("inspect".into());
-        if let Err(e) = thread.spawn(look) {
-            // The one who asks hears of it by the end of his connection, or of his patience.
-            tracing::warn!("inspection: {e}");
-        }
-    }
-
     /// Tells the other managers what the modules are, if that changed.
     fn say(&self) {
         let brief = |m: &Runtime| {
@@ -303,31 +257,11 @@ impl Manager {
                 state: shown.state,
                 readiness: shown.readiness,
                 reason: shown.reason,
+                word: Some(m.machine.wants().word()),
             };
             (m.name().to_string(), brief)
         };
         self.peers.say(self.modules.iter().map(brief).collect());
-    }
-
-    fn unknown_node(&self, node: &str) -> Refusal {
-        let known: Vec<_> = self.settings.nodes.iter().map(|n| &*n.name).collect();
-        Refusal::new(
-            "unknown-node",
-            format!("the cluster has no node {node:?}"),
-            format!("name one of {}", known.join(", ")),
-        )
-    }
-
-    fn unknown(&self, module: &str) -> Refusal {
-        let known: Vec<_> = self.modules.iter().map(Runtime::name).collect();
-        Refusal::new(
-            "unknown-module",
-            format!("this manager has no module {module:?}"),
-            format!(
-                "name one of {}; a new one is known after the manager was started again",
-                known.join(", ")
-            ),
-        )
     }
 }
 
@@ -341,20 +275,5 @@ fn in_a_line(modules: &[Runtime]) -> String {
     match modules {
         [] => "no modules".into(),
         _ => modules.iter().map(one).collect::<Vec<_>>().join(", "),
-    }
-}
-
-fn command(order: Order) -> Command {
-    match order {
-        Order::Start => Command::Start,
-        Order::Stop => Command::Stop,
-        Order::Stopstart => Command::Stopstart,
-        Order::Restart => Command::Restart,
-        Order::Swap => Command::Swap,
-        Order::Prim { force } => Command::Prim { force },
-        Order::Second { full } => Command::Second { full },
-        Order::Failover(on) => Command::Failover(on),
-        Order::Maintenance(on) => Command::Maintenance(on),
-        Order::Checkers(on) => Command::Checkers(on),
     }
 }

@@ -1,11 +1,14 @@
-//! Arguments of the commands that set a cluster up: `init`, `join`, `doctor`.
+//! Arguments of the commands that set a cluster up and change it: `init`, `join`, `doctor`,
+//! `config apply`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::commands::init::plan::PlannedNode;
 use crate::commands::join::wire::Target;
+use crate::config::parse_duration;
 
 /// What `tandem init` takes. On a terminal it asks for what is left out.
 #[derive(Debug, Args)]
@@ -74,4 +77,24 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `tandem config apply` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// Name of the module; may be left out when only one is configured
+    #[arg(conflicts_with = "all")]
+    pub(crate) module: Option<String>,
+    /// All modules of the node
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The node whose files are brought to both; this one when left out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Print the manager's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
 }

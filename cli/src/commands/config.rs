@@ -1,6 +1,7 @@
-//! `tandem config`: what can be said about the configuration without a running daemon, and where
-//! it differs from another node's.
+//! `tandem config`: what can be said about the configuration without a running daemon, where it
+//! differs from another node's, and bringing a changed one to both.
 
+mod apply;
 mod diff;
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use crate::exit::Exit;
 pub(crate) fn run(dirs: &Dirs, command: &ConfigCommand) -> Result<Exit> {
     match command {
         ConfigCommand::Check => check(dirs),
+        ConfigCommand::Apply(args) => apply::run(dirs, args),
         ConfigCommand::Diff { node } => diff::run(dirs, node.as_deref()),
     }
 }

@@ -6,10 +6,13 @@
 
 mod files;
 mod firewall;
+mod fit;
 mod machine;
 mod network;
 mod peer;
 mod programs;
+
+pub(crate) use fit::read_files;
 
 use anyhow::Result;
 use serde::Serialize;

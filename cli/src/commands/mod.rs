@@ -19,6 +19,8 @@ mod verify;
 mod why;
 mod witness;
 
+pub(crate) use doctor::read_files;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,9 +46,15 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
             let (on, action) = word.parts();
             orders::run(&dirs, action, Order::Failover(on))?
         }
-        Command::Start { action } => orders::run(&dirs, &action, Order::Start)?,
-        Command::Stopstart { action } => orders::run(&dirs, &action, Order::Stopstart)?,
-        Command::Restart { action } => orders::run(&dirs, &action, Order::Restart)?,
+        Command::Start { action, wait } => {
+            orders::run_and_wait(&dirs, &action, Order::Start, wait)?
+        }
+        Command::Stopstart { action, wait } => {
+            orders::run_and_wait(&dirs, &action, Order::Stopstart, wait)?
+        }
+        Command::Restart { action, wait } => {
+            orders::run_and_wait(&dirs, &action, Order::Restart, wait)?
+        }
         Command::Maintenance { word } => {
             let (on, action) = word.parts();
             orders::run(&dirs, action, Order::Maintenance(on))?
@@ -61,8 +69,14 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
             failovers,
             json,
         } => log::run(&dirs, module, lines, (failovers, json))?,
-        Command::Prim { action, force } => orders::run(&dirs, &action, Order::Prim { force })?,
-        Command::Second { action, full } => orders::run(&dirs, &action, Order::Second { full })?,
+        Command::Prim {
+            action,
+            wait,
+            force,
+        } => orders::run_and_wait(&dirs, &action, Order::Prim { force }, wait)?,
+        Command::Second { action, wait, full } => {
+            orders::run_and_wait(&dirs, &action, Order::Second { full }, wait)?
+        }
         Command::Stop { action } => orders::run(&dirs, &action, Order::Stop)?,
         Command::Witness(args) => witness::run(&dirs, &args)?,
         Command::Status {
@@ -78,7 +92,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
                 status::run(&dirs, module, node, json)?
             }
         }
-        Command::Swap { action } => orders::run(&dirs, &action, Order::Swap)?,
+        Command::Swap { action, wait } => orders::run_and_wait(&dirs, &action, Order::Swap, wait)?,
         Command::Resync {
             action,
             everything,

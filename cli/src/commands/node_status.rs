@@ -87,6 +87,10 @@ impl fmt::Display for ShownModule<'_> {
             writeln!(f, "  reason       {} ({})", reason.reason, reason.code)?;
             writeln!(f, "  remedy       {}", reason.remedy)?;
         }
+        for note in &module.notes {
+            writeln!(f, "  note         {} ({})", note.reason, note.code)?;
+            writeln!(f, "  remedy       {}", note.remedy)?;
+        }
         if let Some(action) = &module.action {
             writeln!(f, "  under way    {action}")?;
         }

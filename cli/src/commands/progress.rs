@@ -99,3 +99,28 @@ impl Shown {
         Self::Bar(bar)
     }
 }
+
+/// `[######--------------]  30 %  `, or nothing where it is not known how much there is.
+pub(super) fn bar(done: u64, total: u64) -> String {
+    const WIDTH: u64 = 20;
+    if total == 0 {
+        return String::new();
+    }
+    let done = done.min(total);
+    let share = |of: u64| (u128::from(done) * u128::from(of) / u128::from(total)) as u64;
+    let full = share(WIDTH) as usize;
+    let (full, rest) = ("#".repeat(full), "-".repeat(WIDTH as usize - full));
+    format!("[{full}{rest}] {:>3} %  ", share(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_as_what_is_done() {
+        assert_eq!(bar(0, 0), "");
+        assert_eq!(bar(3, 10), "[######--------------]  30 %  ");
+        assert_eq!(bar(u64::MAX, 7), "[####################] 100 %  ");
+    }
+}

@@ -9,7 +9,7 @@ use tandem_repl::control::{
     VerifyStatus, WitnessStatus,
 };
 
-use super::{ask, choose_module, managed, node_status};
+use super::{ask, choose_module, managed, node_status, progress};
 use crate::config::{Dirs, module_names};
 use crate::exit::Exit;
 
@@ -178,7 +178,8 @@ fn replica_lines(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         )?;
     }
     if let Some(resync) = &status.resync {
-        writeln!(f, "  resync       {}", resync_text(resync))?;
+        let done = progress::bar(resync.done_bytes, resync.total_bytes);
+        writeln!(f, "  resync       {done}{}", resync_text(resync))?;
     }
     if let Some(verify) = &status.verify {
         writeln!(f, "  verify       {}", verify_text(verify))?;

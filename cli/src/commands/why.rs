@@ -62,6 +62,13 @@ fn managed_why(dirs: &Dirs, named: Option<&str>, answer: ManagerAnswer) -> Resul
         if print_all(&module.module, &module.node, &all) {
             exit = Exit::Failed;
         }
+        for note in &module.notes {
+            println!(
+                "{} on {}: note: {} ({})",
+                module.module, module.node, note.reason, note.code
+            );
+            println!("  remedy: {}", note.remedy);
+        }
     }
     Ok(exit)
 }

@@ -11,7 +11,7 @@ use tandem_fs::config::{Ack, Isolation};
 
 use super::checked::{Cluster, Module};
 use super::problem::At;
-use super::witness::Way;
+use super::witness::{Way, Witness};
 
 /// Raised when the meaning of a hashed field changes.
 const VERSION: u32 = 2;
@@ -36,11 +36,22 @@ struct Agreed<'a> {
 }
 
 /// The witness; where its certificates lie is each node's own matter.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Third<'a> {
+pub(super) enum Third<'a> {
     Tandem(Vec<String>, &'a str),
     Etcd(&'a [String], &'a str),
+}
+
+/// What nodes must agree on about their witness.
+pub(super) fn third(witness: &Witness) -> Third<'_> {
+    match &witness.way {
+        Way::Tandem { addresses, name } => Third::Tandem(
+            addresses.iter().map(|a| a.value.to_string()).collect(),
+            name,
+        ),
+        Way::Etcd { endpoints, prefix } => Third::Etcd(endpoints, prefix),
+    }
 }
 
 /// The digest of one module. Only the module's own nodes count: a third node may join the cluster
@@ -83,13 +94,7 @@ pub(crate) fn digest(cluster: &Cluster, module: &Module) -> [u8; 32] {
         },
         ping: module.policy.ping.iter().map(ToString::to_string).collect(),
         after_power_loss_ms: module.policy.after_power_loss.map(|time| time.as_millis()),
-        witness: cluster.witness.as_ref().map(|witness| match &witness.way {
-            Way::Tandem { addresses, name } => Third::Tandem(
-                addresses.iter().map(|a| a.value.to_string()).collect(),
-                name,
-            ),
-            Way::Etcd { endpoints, prefix } => Third::Etcd(endpoints, prefix),
-        }),
+        witness: cluster.witness.as_ref().map(third),
     };
     let text = serde_json::to_vec(&agreed).expect("texts and numbers can be written as JSON");
     *blake3::hash(&text).as_bytes()

@@ -2,13 +2,15 @@
 
 use super::Config;
 use super::checked::Module;
-use tandem_failover::config as failover;
+use super::meaning;
+use tandem_failover::config::{self as failover, Described, Files, Reading};
 use tandem_failover::driver::{Node, Settings};
 use tandem_fs::config::Isolation;
 
 impl Config {
-    /// The manager's settings on this node. Modules that do not run here are left out.
-    pub(crate) fn manager_settings(&self, program: Vec<String>) -> Settings {
+    /// The manager's settings on this node, with the texts that were read. Modules that do not run
+    /// here are left out.
+    pub(crate) fn manager_settings(&self, program: Vec<String>, files: Files) -> Settings {
         let node = |n: &super::checked::ClusterNode| Node {
             name: n.name.clone(),
             addresses: n.addresses.clone(),
@@ -23,17 +25,29 @@ impl Config {
             run_dir: self.dirs.run.clone(),
             config_dir: self.dirs.config.clone(),
             watchdog: self.cluster.watchdog.device(),
+            files,
+            reading: self.reading(),
+            read: crate::commands::read_files,
             program,
-            modules: self
-                .modules
-                .iter()
-                .filter_map(|m| self.managed(m))
-                .collect(),
             credentials: [
                 credentials.ca_pem.clone(),
                 credentials.cert_pem.clone(),
                 credentials.key_pem.clone(),
             ],
+        }
+    }
+
+    /// What the files mean, for the manager.
+    pub(crate) fn reading(&self) -> Reading {
+        let described = |module: &Module| {
+            Some(Described {
+                module: self.managed(module)?,
+                keys: meaning::of_module(module),
+            })
+        };
+        Reading {
+            cluster: meaning::of_cluster(&self.cluster),
+            modules: self.modules.iter().filter_map(described).collect(),
         }
     }
 

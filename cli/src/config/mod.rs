@@ -21,6 +21,7 @@ mod checked;
 mod credentials;
 mod digest;
 mod manager;
+mod meaning;
 mod names;
 mod networks;
 mod overlap;
@@ -35,9 +36,12 @@ mod witness;
 
 use std::path::{Path, PathBuf};
 
+use tandem_failover::config::Files;
 use tandem_fs::config::{Credentials, ModuleConfig, Node, WitnessConfig};
 
-use checked::{Cluster, Module};
+pub(crate) use checked::Module;
+
+use checked::Cluster;
 use overlap::Claims;
 use problem::{At, Place, Problem, Source};
 use reader::Reader;
@@ -123,22 +127,20 @@ impl Loaded {
 
 /// Reads and checks everything.
 pub(crate) fn load(dirs: &Dirs) -> Loaded {
+    load_with(dirs, None)
+}
+
+/// The same where `cluster.ron` and the modules' files have these texts, whatever is on the disk.
+pub(crate) fn load_with(dirs: &Dirs, files: Option<&Files>) -> Loaded {
     let mut problems = Vec::new();
     let file = dirs.config.join("cluster.ron");
-    let cluster = read(
-        &file,
-        "it names the nodes, see --config-dir",
-        raw::cluster,
-        &mut problems,
-    )
-    .and_then(|raw| checked::cluster(raw, &mut problems));
+    let remedy = "it names the nodes, see --config-dir";
+    let source = source(&file, "cluster.ron", remedy, files);
+    let cluster = read(source, raw::cluster, &mut problems)
+        .and_then(|raw| checked::cluster(raw, &mut problems));
     let file = dirs.config.join("node.ron");
-    let node = read(
-        &file,
-        "write `(name: \"THIS-NODE\")`",
-        raw::node,
-        &mut problems,
-    );
+    let source = Source::read(&file, "write `(name: \"THIS-NODE\")`");
+    let node = read(source, raw::node, &mut problems);
     if let (Some(node), Some(cluster)) = (&node, &cluster) {
         checked::node(node, cluster, &mut problems);
     }
@@ -148,7 +150,11 @@ pub(crate) fn load(dirs: &Dirs) -> Loaded {
     let witness = cluster.as_ref().and_then(|c| c.witness.as_ref());
     let witness = witness.and_then(|w| witness::load(w, &dirs.config, &mut problems));
 
-    let (names, ignored) = list_modules(&dirs.modules()).unwrap_or_else(|problem| {
+    let listed = match files {
+        Some(files) => Ok((named_modules(files), Vec::new())),
+        None => list_modules(&dirs.modules()),
+    };
+    let (names, ignored) = listed.unwrap_or_else(|problem| {
         problems.push(problem);
         (Vec::new(), Vec::new())
     });
@@ -156,7 +162,7 @@ pub(crate) fn load(dirs: &Dirs) -> Loaded {
     let mut claims = Vec::new();
     for name in &names {
         modules.extend(load_module(
-            dirs,
+            (dirs, files),
             name,
             cluster.as_ref(),
             &mut claims,
@@ -183,15 +189,33 @@ pub(crate) fn load(dirs: &Dirs) -> Loaded {
     }
 }
 
+/// A file's text from among `files`, or from the disk.
+fn source(file: &Path, name: &str, remedy: &str, files: Option<&Files>) -> Result<Source, Problem> {
+    let Some(files) = files else {
+        return Source::read(file, remedy);
+    };
+    let text = files.get(name).cloned();
+    let text = text.ok_or_else(|| Problem::new(Place::file(file), format!("is missing; {remedy}")));
+    text.map(|text| Source {
+        file: file.into(),
+        text,
+    })
+}
+
+fn named_modules(files: &Files) -> Vec<String> {
+    let name = |file: &String| {
+        let name = file.strip_prefix("modules/")?.strip_suffix(".ron")?;
+        Some(name.to_string())
+    };
+    files.keys().filter_map(name).collect()
+}
+
 fn read<T>(
-    file: &Path,
-    remedy: &str,
+    source: Result<Source, Problem>,
     parse: impl FnOnce(&mut Reader<'_>) -> Option<T>,
     problems: &mut Vec<Problem>,
 ) -> Option<T> {
-    let source = Source::read(file, remedy)
-        .map_err(|problem| problems.push(problem))
-        .ok()?;
+    let source = source.map_err(|problem| problems.push(problem)).ok()?;
     let mut reader = Reader::new(&source);
     let value = parse(&mut reader);
     problems.extend(reader.problems);
@@ -199,7 +223,7 @@ fn read<T>(
 }
 
 fn load_module(
-    dirs: &Dirs,
+    (dirs, files): (&Dirs, Option<&Files>),
     name: &str,
     cluster: Option<&Cluster>,
     claims: &mut Vec<Claims>,
@@ -208,7 +232,9 @@ fn load_module(
     let before = problems.len();
     let file = dirs.modules().join(format!("{name}.ron"));
     let parse = |reader: &mut Reader<'_>| raw::module(reader, name);
-    let module = read(&file, "it describes a module", parse, problems).and_then(|raw| {
+    let remedy = "it describes a module";
+    let source = source(&file, &format!("modules/{name}.ron"), remedy, files);
+    let module = read(source, parse, problems).and_then(|raw| {
         let place = Place::file(&file);
         claims.push(Claims::of(name, &raw, &place));
         checked::module(name, raw, &place, cluster, problems)

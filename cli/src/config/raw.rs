@@ -117,9 +117,8 @@ pub(crate) fn node(reader: &mut Reader<'_>) -> Option<At<String>> {
         .and_then(|t| reader.string(t))
 }
 
-/// Reads `modules/NAME.ron`.
-pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
-    let tree = reader.tree()?;
+/// The keys of `modules/NAME.ron`.
+pub(crate) fn module_keys() -> Vec<&'static str> {
     let mut known = vec![
         "mode",
         "nodes",
@@ -134,7 +133,14 @@ pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
         "devices",
     ];
     known.extend(service::KEYS);
-    let known = [&known[..], &apart::KEYS].concat();
+    known.extend(apart::KEYS);
+    known
+}
+
+/// Reads `modules/NAME.ron`.
+pub(crate) fn module(reader: &mut Reader<'_>, name: &str) -> Option<RawModule> {
+    let tree = reader.tree()?;
+    let known = module_keys();
     let keys = reader.keys(&tree, &known)?;
     let service = service::read(reader, &keys, name);
     let mode = reader

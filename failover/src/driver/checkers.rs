@@ -52,6 +52,20 @@ impl Runtime {
         }
     }
 
+    /// What was changed is looked at anew.
+    pub(super) fn forget_looks(&mut self, old: &Module) {
+        let new = &self.config;
+        let all = old.variables != new.variables || old.virtual_ips != new.virtual_ips;
+        let is_kept = |name: &String| {
+            let find = |config: &Module| config.checkers.iter().find(|c| c.name == *name).cloned();
+            let is_same = find(old).is_some() && find(old) == find(new);
+            let told = find(new).is_some_and(|c| matches!(c.kind, CheckerKind::Command(_)));
+            is_same && !(all && told)
+        };
+        self.looks.watches.retain(|name, _| is_kept(name));
+        self.looks.last.retain(|name, _| is_kept(name));
+    }
+
     fn start_look(&mut self, checker: Checker) {
         let context = Context {
             module: self.config.name.clone(),

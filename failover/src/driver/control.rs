@@ -114,7 +114,7 @@ fn respond(events: &Sender<Event>, line: &[u8]) -> Answer {
         // The client's thread may have given up.
         let _ = reply.send(answer);
     });
-    let client = Event::Client(Box::new(envelope), reply);
+    let client = Event::Client(None, Box::new(envelope), reply);
     if events.send(client).is_err() {
         return ended();
     }

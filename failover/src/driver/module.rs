@@ -3,7 +3,7 @@
 use super::checkers::Looks;
 use super::timeline::Timeline;
 use super::{Event, ManagerError, Settings};
-use crate::config::{Boot, Module};
+use crate::config::{Boot, Module, VirtualIp};
 use crate::control::{Answer, Failover, ModuleStatus};
 use crate::io::check::Report;
 use crate::io::daemon::{Place, Watch};
@@ -19,7 +19,7 @@ use crate::logic::level::Running;
 use crate::logic::module::{Machine, Shown};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -27,6 +27,7 @@ use tandem_repl::control::{Refusal, State, Status};
 use tandem_repl::io::clock;
 
 /// What all modules share.
+#[derive(Clone)]
 pub(super) struct Tools {
     pub(super) send: Sender<Event>,
     pub(super) reports: Sender<Report>,
@@ -48,7 +49,7 @@ pub(super) struct Runtime {
     pub(super) replies: HashMap<u64, Reply>,
     pub(super) looks: Looks,
     pub(super) timeline: Timeline,
-    _watch: Watch,
+    watch: Watch,
 }
 
 /// Whether this is the first manager since the machine booted: the run directory is empty then.
@@ -64,6 +65,16 @@ pub(super) fn fresh_boot(run_dir: &Path) -> Result<bool, StoreError> {
     std::fs::create_dir_all(run_dir).map_err(io)?;
     std::fs::write(&path, "").map_err(io)?;
     Ok(true)
+}
+
+/// Tells the loop what a module's daemon says.
+fn watch(config: &Module, socket: PathBuf, tools: &Tools) -> std::io::Result<Watch> {
+    let (send, module) = (tools.send.clone(), config.name.clone());
+    Watch::start(socket, config.stall_limit, move |daemon, status| {
+        let status = status.map(Box::new);
+        // The loop may have ended.
+        let _ = send.send(Event::Status(module.clone(), daemon, status));
+    })
 }
 
 impl Runtime {
@@ -105,14 +116,7 @@ impl Runtime {
             }
         }
         let socket = settings.run_dir.join(format!("{name}.sock"));
-        let (send, module) = (tools.send.clone(), name.clone());
-        let limit = config.stall_limit;
-        let watch = Watch::start(socket.clone(), limit, move |daemon, status| {
-            let status = status.map(Box::new);
-            // The loop may have ended.
-            let _ = send.send(Event::Status(module.clone(), daemon, status));
-        });
-        let watch = watch.map_err(ManagerError::Thread)?;
+        let watch = watch(&config, socket.clone(), &tools).map_err(ManagerError::Thread)?;
         let machine = Machine::new(config.clone(), wants, found, clock::now());
         Ok(Self {
             node: settings.node.clone(),
@@ -130,8 +134,32 @@ impl Runtime {
             looks: Looks::default(),
             timeline: Timeline::default(),
             config,
-            _watch: watch,
+            watch,
         })
+    }
+
+    /// Takes a changed configuration over; see [`Input::Configure`].
+    pub(super) fn configure(&mut self, config: Module, reply: Reply, log: &mut EventLog) {
+        let old = std::mem::replace(&mut self.config, config.clone());
+        let kept = |v: &VirtualIp| config.virtual_ips.iter().any(|n| n.address == v.address);
+        let removed = old.virtual_ips.iter().filter(|v| !kept(v)).cloned();
+        let removed: Vec<VirtualIp> = removed.collect();
+        if !removed.is_empty()
+            && let Err(e) = self.tools.addresses.release(&removed)
+        {
+            log.write(Some(&config.name), &format!("addresses: {e}"));
+        }
+        if old.stall_limit != config.stall_limit {
+            match watch(&config, self.place.socket.clone(), &self.tools) {
+                Ok(watch) => self.watch = watch,
+                Err(e) => tracing::warn!("module {}: {e}", config.name),
+            }
+        }
+        self.forget_looks(&old);
+        let token = self.new_token();
+        self.replies.insert(token, reply);
+        let config = Box::new(config);
+        self.handle(Input::Configure { token, config }, log);
     }
 
     pub(super) fn name(&self) -> &str {
@@ -208,6 +236,11 @@ impl Runtime {
         }
     }
 
+    /// It is to run, or something of it does.
+    pub(super) fn runs(&self) -> bool {
+        self.machine.wants().started || !self.is_stopped()
+    }
+
     /// Nothing runs, and nothing is about to.
     pub(super) fn is_stopped(&self) -> bool {
         let nothing = self.machine.running() == Running::NOTHING;
@@ -228,6 +261,7 @@ impl Runtime {
             readiness: shown.readiness,
             reason: shown.reason,
             why: shown.why,
+            notes: Vec::new(),
             action: shown.action.map(str::to_string),
             failover: wants.failover.unwrap_or(self.config.failover),
             wants,

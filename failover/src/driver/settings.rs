@@ -1,6 +1,7 @@
 //! What the manager is told before it starts, and why it may not.
 
-use crate::config::Module;
+use crate::config::{Files, Module, Places, Read, Reading};
+use crate::io::change::ChangeError;
 use crate::io::store::StoreError;
 use crate::io::vip::VipError;
 use std::net::IpAddr;
@@ -22,11 +23,28 @@ pub struct Settings {
     pub config_dir: PathBuf,
     /// The kernel's device that resets this machine if the manager hangs.
     pub watchdog: Option<PathBuf>,
+    /// What was read there, what it means, and how it is read anew.
+    pub files: Files,
+    pub reading: Reading,
+    pub read: Read,
     /// The `tandem` program and the arguments that name its directories.
     pub program: Vec<String>,
-    pub modules: Vec<Module>,
     /// PEM texts: authority, certificate, key.
     pub credentials: [String; 3],
+}
+
+impl Settings {
+    pub(super) fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.reading.modules.iter().map(|m| &m.module)
+    }
+
+    pub(super) fn places(&self) -> Places {
+        Places {
+            config: self.config_dir.clone(),
+            state: self.state_dir.clone(),
+            run: self.run_dir.clone(),
+        }
+    }
 }
 
 /// A node of the cluster.
@@ -45,6 +63,8 @@ pub enum ManagerError {
     Addresses(#[from] VipError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     #[error("control socket {}: {source}", path.display())]
     Socket {
         path: PathBuf,

@@ -58,7 +58,10 @@ pub fn inspect(node: &str, config_dir: &Path, uids: &[u32], gids: &[u32]) -> Ans
 type Fault = (String, std::io::Error);
 
 /// `cluster.ron` and the modules' files, by their names.
-fn files(config_dir: &Path) -> Result<BTreeMap<String, String>, Fault> {
+///
+/// # Errors
+/// What cannot be read, with its path.
+pub fn files(config_dir: &Path) -> Result<BTreeMap<String, String>, Fault> {
     let mut files = BTreeMap::new();
     let mut add = |name: String| -> Result<(), Fault> {
         let path = config_dir.join(&name);

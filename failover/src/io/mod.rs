@@ -10,6 +10,7 @@
 //! * [`watchdog`]: resets a machine whose manager is silent
 //! * [`witness_server`]: the third party
 
+pub mod change;
 pub mod check;
 pub mod daemon;
 pub mod events;

@@ -8,9 +8,11 @@
 
 mod reason;
 mod session;
+mod show;
 
-use crate::control::{Answer, Brief, Envelope, PathStatus, PeerStatus};
+use crate::control::{Answer, Brief, Envelope};
 use crate::driver::{Node, Settings};
+use crate::logic::change::keys::Facts;
 use session::{Frame, Link};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -43,13 +45,15 @@ pub type Reply = Box<dyn FnOnce(Answer) + Send>;
 pub struct Peers {
     shared: Arc<Shared>,
     briefs: Arc<watch::Sender<BTreeMap<String, Brief>>>,
+    facts: Arc<watch::Sender<Facts>>,
 }
 
 struct Shared {
     local: Node,
     nodes: Vec<Node>,
     port: u16,
-    serve: Box<dyn Fn(Envelope, Reply) + Send + Sync>,
+    /// By whom, what.
+    serve: Box<dyn Fn(String, Envelope, Reply) + Send + Sync>,
     state: Mutex<State>,
 }
 
@@ -57,6 +61,8 @@ struct Shared {
 struct State {
     paths: HashMap<(String, usize), Path>,
     modules: HashMap<String, BTreeMap<String, Brief>>,
+    /// Of its configuration.
+    facts: HashMap<String, Facts>,
     next_request: u64,
     /// Requests that wait for their answer, with the path they went over.
     pending: HashMap<u64, ((String, usize), Reply)>,
@@ -80,7 +86,7 @@ impl Peers {
     /// Key material that cannot be used, or no thread.
     pub fn start(
         settings: &Settings,
-        serve: impl Fn(Envelope, Reply) + Send + Sync + 'static,
+        serve: impl Fn(String, Envelope, Reply) + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
         let [ca, cert, key] = &settings.credentials;
         let pem = Pem { ca, cert, key };
@@ -104,13 +110,16 @@ impl Peers {
             state: Mutex::default(),
         });
         let (briefs, _) = watch::channel(BTreeMap::new());
+        let (facts, _) = watch::channel(Facts::default());
         let peers = Self {
             shared: shared.clone(),
             briefs: Arc::new(briefs),
+            facts: Arc::new(facts),
         };
         let ends = Ends {
             shared,
             briefs: peers.briefs.clone(),
+            facts: peers.facts.clone(),
             connector,
             acceptor,
         };
@@ -132,6 +141,17 @@ impl Peers {
             *old = briefs;
             changed
         });
+    }
+
+    /// What this node's configuration is.
+    pub fn say_facts(&self, facts: Facts) {
+        self.facts.send_replace(facts);
+    }
+
+    /// What another node said of its configuration, if it is heard of.
+    pub fn facts(&self, node: &str) -> Option<Facts> {
+        self.modules(node)?;
+        self.shared.state().facts.get(node).cloned()
     }
 
     /// Has another node's manager answer.
@@ -158,39 +178,6 @@ impl Peers {
         let alive = |((name, _), path): (&(String, usize), &Path)| name == node && path.is_alive();
         let heard = state.paths.iter().any(alive);
         heard.then(|| state.modules.get(node).cloned()).flatten()
-    }
-
-    pub fn status(&self) -> Vec<PeerStatus> {
-        let state = self.shared.state();
-        let one = |node: &Node| {
-            let pairs = self.shared.local.addresses.iter().zip(&node.addresses);
-            let paths: Vec<PathStatus> = pairs
-                .enumerate()
-                .map(|(index, (local, remote))| {
-                    let path = state.paths.get(&(node.name.clone(), index));
-                    let heard = path.and_then(|p| p.heard).map(|h| h.elapsed());
-                    PathStatus {
-                        local: local.to_string(),
-                        remote: remote.to_string(),
-                        alive: path.is_some_and(Path::is_alive),
-                        heard_ms: heard.map(|h| h.as_millis() as u64),
-                    }
-                })
-                .collect();
-            let alive = paths.iter().any(|p| p.alive);
-            let trouble = (0..paths.len()).find_map(|index| {
-                let path = state.paths.get(&(node.name.clone(), index))?;
-                path.trouble.as_deref()
-            });
-            PeerStatus {
-                node: node.name.clone(),
-                alive,
-                reason: (!alive).then(|| reason::not_heard(&node.name, trouble)),
-                paths,
-                modules: state.modules.get(&node.name).cloned().unwrap_or_default(),
-            }
-        };
-        self.shared.nodes.iter().map(one).collect()
     }
 }
 
@@ -239,6 +226,7 @@ impl Shared {
 struct Ends {
     shared: Arc<Shared>,
     briefs: Arc<watch::Sender<BTreeMap<String, Brief>>>,
+    facts: Arc<watch::Sender<Facts>>,
     connector: TlsConnector,
     acceptor: TlsAcceptor,
 }

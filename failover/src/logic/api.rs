@@ -5,7 +5,8 @@
 //! else is done when the next output is performed.
 
 use super::level::Running;
-use crate::config::{Action, Script};
+use crate::config::{Action, Module, Script};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tandem_repl::control::{Readiness, Refusal, State};
 
@@ -74,7 +75,7 @@ pub enum Command {
 }
 
 /// What operators want; durable.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wants {
     pub started: bool,
@@ -85,6 +86,50 @@ pub struct Wants {
     pub checkers: bool,
     /// Why it was stopped, when it was not an operator's word.
     pub stopped: Option<Refusal>,
+    /// How often failover, and maintenance, were said on either node: the newer word counts.
+    #[serde(default)]
+    pub failover_said: u64,
+    #[serde(default)]
+    pub maintenance_said: u64,
+}
+
+/// What operators said of the module on both nodes, wherever they said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    pub failover: Option<bool>,
+    pub failover_said: u64,
+    pub maintenance: bool,
+    pub maintenance_said: u64,
+}
+
+impl Wants {
+    /// The part that the other node is told.
+    pub fn word(&self) -> Word {
+        Word {
+            failover: self.failover,
+            failover_said: self.failover_said,
+            maintenance: self.maintenance,
+            maintenance_said: self.maintenance_said,
+        }
+    }
+
+    /// Takes over what the other node heard later. Where each was told as often while they were
+    /// apart, less moves by itself: failover off, maintenance on. Whether anything changed.
+    pub fn hear(&mut self, word: Word) -> bool {
+        let before = self.word();
+        let off = |failover: Option<bool>| failover == Some(false);
+        let mine = (self.failover_said, off(self.failover));
+        if (word.failover_said, off(word.failover)) > mine {
+            self.failover = word.failover;
+            self.failover_said = word.failover_said;
+        }
+        let mine = (self.maintenance_said, self.maintenance);
+        if (word.maintenance_said, word.maintenance) > mine {
+            self.maintenance = word.maintenance;
+            self.maintenance_said = word.maintenance_said;
+        }
+        self.word() != before
+    }
 }
 
 impl Default for Wants {
@@ -95,6 +140,8 @@ impl Default for Wants {
             maintenance: false,
             checkers: true,
             stopped: None,
+            failover_said: 0,
+            maintenance_said: 0,
         }
     }
 }
@@ -123,6 +170,13 @@ pub enum Input {
     AddressLost(String),
     /// The manager did not run for so long, by the boot-time clock.
     Slept(Duration),
+    /// What the other node was told of the module.
+    Heard(Word),
+    /// The module's configuration is another one now; resolved when it was taken over.
+    Configure {
+        token: u64,
+        config: Box<Module>,
+    },
 }
 
 /// A question to the module's daemon.
@@ -198,7 +252,7 @@ pub enum Output {
 }
 
 /// Points of a failover's timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The peer, or this node's own daemon, stopped serving.

@@ -14,6 +14,7 @@
 
 mod apply;
 mod commands;
+mod configure;
 mod daemon;
 mod jobs;
 mod react;
@@ -23,6 +24,8 @@ mod show;
 mod tests;
 
 pub use show::Shown;
+#[cfg(test)]
+pub(in crate::logic) use tests::{config as example, origin};
 
 use super::api::{Ask, Daemon, Input, Output, Phase, Step, View, Wants};
 use super::level::{Next, Role, Running};
@@ -91,6 +94,8 @@ pub struct Machine {
     job: Option<Job>,
     /// Who waits until all runs as it should.
     waiting: Vec<u64>,
+    /// Who waits until addresses were taken that the configuration has more.
+    more: Option<u64>,
     /// Checkers that keep the module waiting, by name.
     blocked: BTreeMap<String, Refusal>,
     /// Checkers for which this node, which serves, is to wait when another can serve: since then.
@@ -137,6 +142,8 @@ enum What {
     Told(State),
     /// `poststop`.
     Post,
+    /// Addresses beside those that are here.
+    More,
 }
 
 impl Machine {
@@ -184,6 +191,7 @@ impl Machine {
             order: None,
             job: None,
             waiting: Vec::new(),
+            more: None,
             blocked: BTreeMap::new(),
             yields: BTreeMap::new(),
             down: BTreeMap::new(),
@@ -225,6 +233,8 @@ impl Machine {
             Input::Checker { name, up, detail } => self.on_checker(&name, up, detail),
             Input::AddressLost(address) => self.on_address_lost(&address),
             Input::Slept(time) => self.on_sleep(time),
+            Input::Heard(word) => self.on_word(word),
+            Input::Configure { token, config } => self.configure(token, *config),
         }
         self.guard();
         self.tend();
@@ -248,7 +258,7 @@ impl Machine {
 
     /// Nothing moves, and what should run does.
     pub fn settled(&self) -> bool {
-        self.doing.is_none() && self.job.is_none() && self.has == self.wish
+        !self.moves() && self.job.is_none() && self.has == self.wish
     }
 
     /// Something of the module answers here, or is about to: somebody must see to its end.
@@ -285,6 +295,7 @@ impl Machine {
             self.tend_yields();
             self.tend_job();
             self.tend_application();
+            self.tend_more();
             self.tend_daemon();
             if before == self.standing() {
                 break;

@@ -91,7 +91,7 @@ fn ends(pem: &[u8]) -> Option<i64> {
 }
 
 /// Whether the directory can be covered, or is. False: there is nothing to look at.
-fn covered(dirs: &Dirs, module: &str, path: &Path, report: &mut Report) -> bool {
+pub(super) fn covered(dirs: &Dirs, module: &str, path: &Path, report: &mut Report) -> bool {
     let shown = path.display();
     match tandem_fs::examine(path) {
         Ok(()) => {

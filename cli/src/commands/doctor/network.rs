@@ -62,7 +62,7 @@ pub(super) fn look(dirs: &Dirs, config: &Config, report: &mut Report) {
     way_to_peers(config, &own, report);
 }
 
-fn virtual_ip(ip: &VirtualIp, network: &Network, report: &mut Report) {
+pub(super) fn virtual_ip(ip: &VirtualIp, network: &Network, report: &mut Report) {
     let address = ip.address;
     // While it is here, its own entry says nothing about the network.
     let near = |own: &&crate::network::Own| own.address != address && own.is_near(address);

@@ -9,16 +9,19 @@ use tandem_failover::config::{Application, CheckerKind, Reaction};
 use tandem_failover::io::services::{ServiceError, Services};
 
 use super::Report;
-use crate::config::Config;
+use crate::config::{Config, Module};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) fn look(config: &Config, report: &mut Report) {
+    let mine = |module: &&Module| module.nodes.contains(&config.node);
+    look_at(config.modules.iter().filter(mine), report);
+}
+
+/// What these modules need.
+pub(super) fn look_at<'m>(modules: impl Iterator<Item = &'m Module>, report: &mut Report) {
     let (mut programs, mut units) = (Vec::new(), Vec::new());
-    for module in &config.modules {
-        if !module.nodes.contains(&config.node) {
-            continue;
-        }
+    for module in modules {
         let service = &module.service;
         match &service.application {
             Application::Scripts(scripts) => {

@@ -2,6 +2,7 @@
 
 use super::{BEAT, Ends, SILENT};
 use crate::control::{Answer, Brief, Envelope};
+use crate::logic::change::keys::Facts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -20,9 +21,20 @@ const DEAD: Duration = Duration::from_millis(SILENT.as_millis() as u64 * 2);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Frame {
-    Beat { modules: BTreeMap<String, Brief> },
-    Request { id: u64, envelope: Envelope },
-    Answer { id: u64, answer: Answer },
+    /// Facts come with the first beat of a connection, and when they changed.
+    Beat {
+        modules: BTreeMap<String, Brief>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<Facts>,
+    },
+    Request {
+        id: u64,
+        envelope: Envelope,
+    },
+    Answer {
+        id: u64,
+        answer: Answer,
+    },
 }
 
 /// A connection whose other end is known.
@@ -79,9 +91,12 @@ async fn read(
         let frame: Frame = serde_json::from_slice(&line)?;
         heard(ends, path);
         match frame {
-            Frame::Beat { modules } => {
+            Frame::Beat { modules, facts } => {
                 let mut state = ends.shared.state();
                 state.modules.insert(path.0.clone(), modules);
+                if let Some(facts) = facts {
+                    state.facts.insert(path.0.clone(), facts);
+                }
             }
             Frame::Request { id, envelope } => {
                 let sender = sender.clone();
@@ -89,7 +104,7 @@ async fn read(
                     // The connection may have ended meanwhile.
                     let _ = sender.send(Frame::Answer { id, answer });
                 };
-                (ends.shared.serve)(envelope, Box::new(reply));
+                (ends.shared.serve)(path.0.clone(), envelope, Box::new(reply));
             }
             Frame::Answer { id, answer } => {
                 let pending = ends.shared.state().pending.remove(&id);
@@ -114,6 +129,8 @@ async fn write(
     mut queue: mpsc::UnboundedReceiver<Frame>,
 ) -> io::Result<()> {
     let mut briefs = ends.briefs.subscribe();
+    let mut facts = ends.facts.subscribe();
+    facts.mark_changed();
     let mut pace = tokio::time::interval(BEAT);
     loop {
         let frame = tokio::select! {
@@ -124,6 +141,13 @@ async fn write(
             _ = pace.tick() => beat(&briefs.borrow_and_update()),
             changed = briefs.changed() => match changed {
                 Ok(()) => beat(&briefs.borrow_and_update()),
+                Err(_) => return Ok(()),
+            },
+            changed = facts.changed() => match changed {
+                Ok(()) => Frame::Beat {
+                    modules: briefs.borrow_and_update().clone(),
+                    facts: Some(facts.borrow_and_update().clone()),
+                },
                 Err(_) => return Ok(()),
             },
         };
@@ -138,5 +162,6 @@ async fn write(
 fn beat(briefs: &BTreeMap<String, Brief>) -> Frame {
     Frame::Beat {
         modules: briefs.clone(),
+        facts: None,
     }
 }

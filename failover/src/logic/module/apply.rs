@@ -142,7 +142,7 @@ impl Machine {
         self.begin(what, step, force);
     }
 
-    fn begin(&mut self, what: What, step: Step, force: bool) {
+    pub(super) fn begin(&mut self, what: What, step: Step, force: bool) {
         self.doing = Some(Doing {
             id: self.next,
             what,
@@ -172,6 +172,7 @@ impl Machine {
             }
             What::Told(state) => self.told = state,
             What::Post => self.posted(),
+            What::More => self.more_ended(Ok(())),
         }
     }
 
@@ -194,6 +195,7 @@ impl Machine {
 
     fn failed(&mut self, doing: Doing, why: String) {
         match doing.what {
+            What::More => self.more_ended(Err(why)),
             What::Next(Next::TakeAddresses) => {
                 self.retry = self.now + RETRY;
                 self.trouble = Some(Refusal::new(

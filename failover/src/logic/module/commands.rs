@@ -1,6 +1,6 @@
 //! What operators say. Every command in every state is done, or refused with a reason.
 
-use super::super::api::{Ask, Command};
+use super::super::api::{Ask, Command, Word};
 use super::Machine;
 use super::jobs::{Job, no_follower};
 use tandem_repl::control::{Refusal, State};
@@ -28,11 +28,13 @@ impl Machine {
             }
             Command::Failover(on) => {
                 self.wants.failover = Some(on);
+                self.wants.failover_said += 1;
                 self.ask_again = self.now;
                 self.saved(token);
             }
             Command::Maintenance(on) => {
                 self.wants.maintenance = on;
+                self.wants.maintenance_said += 1;
                 self.saved(token);
             }
             Command::Checkers(on) => {
@@ -45,6 +47,23 @@ impl Machine {
                 self.saved(token);
             }
         }
+    }
+
+    /// Failover and maintenance are words of the module, not of a node.
+    pub(super) fn on_word(&mut self, word: Word) {
+        if !self.wants.hear(word) {
+            return;
+        }
+        let on = |yes: bool| if yes { "on" } else { "off" };
+        let failover = self.wants.failover.unwrap_or(self.config.failover);
+        self.log(format!(
+            "{} was told: failover {}, maintenance {}",
+            self.config.peer,
+            on(failover),
+            on(self.wants.maintenance)
+        ));
+        self.ask_again = self.now;
+        self.save();
     }
 
     fn saved(&mut self, token: u64) {

@@ -24,7 +24,7 @@ impl Machine {
     }
 
     pub(super) fn is_taking(&self) -> bool {
-        let taking = |d: &Doing| d.what == What::Next(Next::TakeAddresses);
+        let taking = |d: &Doing| matches!(d.what, What::Next(Next::TakeAddresses) | What::More);
         self.doing.as_ref().is_some_and(taking)
     }
 

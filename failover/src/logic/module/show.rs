@@ -23,7 +23,7 @@ impl Machine {
         let why = self.reasons();
         let reason = why.first().cloned();
         let (state, readiness) = self.state();
-        let moves = self.job.is_some() || self.doing.is_some();
+        let moves = self.job.is_some() || self.moves();
         Shown {
             state,
             readiness,
@@ -56,7 +56,7 @@ impl Machine {
                 let blocked = self.refused.is_some() || waits;
                 (State::Wait, transient_unless(blocked))
             }
-            state if self.job.is_none() && self.doing.is_none() && self.has == self.wish => {
+            state if self.job.is_none() && !self.moves() && self.has == self.wish => {
                 let whole = self.has.role.is_some() && (!state.serves() || self.has.addresses);
                 let ready = if whole || self.wants.maintenance {
                     view.readiness

@@ -3,6 +3,7 @@
 
 mod both;
 mod chaos;
+mod configured;
 mod every;
 mod processes;
 mod rights;
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 use tandem_repl::control::Readiness;
 
 /// A module with every script, one address, and a checker of each reaction.
-pub(super) fn config() -> Module {
+pub(in crate::logic) fn config() -> Module {
     let action = || Action {
         command: vec!["/bin/true".into()],
         limit: Duration::from_secs(10),
@@ -115,8 +116,12 @@ impl World {
     }
 
     pub(super) fn input(&mut self, input: Input) {
-        if let Input::Command { token, .. } = &input {
+        if let Input::Command { token, .. } | Input::Configure { token, .. } = &input {
             self.given.insert(*token);
+        }
+        if let Input::Configure { config, .. } = &input {
+            // The driver removes what is not wanted any more.
+            self.addresses &= !config.virtual_ips.is_empty();
         }
         let outputs = self.machine.handle(self.now, input);
         for output in outputs {
@@ -267,7 +272,7 @@ fn is_application(step: &Step) -> bool {
 }
 
 #[allow(clippy::disallowed_methods, reason = "some instant to begin with")]
-fn origin() -> Instant {
+pub(in crate::logic) fn origin() -> Instant {
     Instant::now()
 }
 

@@ -192,3 +192,39 @@ fn after_a_short_sleep_the_addresses_come_back_when_the_lease_is_proved() {
     world.settle();
     assert!(world.addresses);
 }
+
+#[test]
+fn failover_and_maintenance_are_words_of_the_module_and_the_newer_counts() {
+    let mut here = World::new(config());
+    let mut there = World::new(config());
+    let exchange = |one: &mut World, two: &mut World| {
+        let words = [one.machine.wants().word(), two.machine.wants().word()];
+        one.input(Input::Heard(words[1]));
+        two.input(Input::Heard(words[0]));
+        assert_eq!(one.machine.wants().word(), two.machine.wants().word());
+        assert_eq!(one.saved.word(), one.machine.wants().word());
+        one.machine.wants().word()
+    };
+    let say = |world: &mut World, command| {
+        let token = world.given.len() as u64 + 1;
+        world.command(token, command);
+    };
+    say(&mut here, Command::Failover(false));
+    assert_eq!(exchange(&mut here, &mut there).failover, Some(false));
+    // Said there later, while they are apart, and something else here.
+    say(&mut there, Command::Failover(true));
+    say(&mut here, Command::Maintenance(true));
+    let word = exchange(&mut here, &mut there);
+    assert_eq!((word.failover, word.maintenance), (Some(true), true));
+    // As often on both: less moves by itself.
+    say(&mut here, Command::Maintenance(true));
+    say(&mut there, Command::Maintenance(false));
+    say(&mut here, Command::Failover(true));
+    say(&mut there, Command::Failover(false));
+    let word = exchange(&mut here, &mut there);
+    assert_eq!((word.failover, word.maintenance), (Some(false), true));
+    // Heard again it changes nothing.
+    let lines = here.log.len();
+    exchange(&mut here, &mut there);
+    assert_eq!(here.log.len(), lines);
+}

@@ -36,6 +36,22 @@ fn some_command(rng: &mut Rng) -> Command {
     }
 }
 
+/// More addresses than before, or fewer; other checkers.
+fn some_config(rng: &mut Rng) -> Module {
+    let mut config = config();
+    let more = |n: u64| VirtualIp {
+        address: std::net::IpAddr::from([10, 0, 1, n as u8]),
+        ..config.virtual_ips[0].clone()
+    };
+    let more: Vec<_> = (0..rng.below(3)).map(more).collect();
+    if rng.below(3) == 0 {
+        config.virtual_ips.clear();
+    }
+    config.virtual_ips.extend(more);
+    config.checkers.truncate(rng.below(7) as usize);
+    config
+}
+
 fn some_view(rng: &mut Rng) -> View {
     let state = STATES[rng.below(4) as usize];
     let peer = (rng.below(3) > 0).then(|| STATES[rng.below(4) as usize]);
@@ -87,6 +103,12 @@ fn event(world: &mut World, rng: &mut Rng, token: &mut u64) {
             let slept = Duration::from_millis(rng.below(20_000));
             world.now += slept;
             world.input(Input::Slept(slept));
+        }
+        16 if rng.below(4) == 0 => {
+            *token += 1;
+            let config = Box::new(some_config(rng));
+            let token = *token;
+            world.input(Input::Configure { token, config });
         }
         _ => world.pass(Duration::from_millis(rng.below(1500))),
     }

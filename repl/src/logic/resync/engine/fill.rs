@@ -30,6 +30,8 @@ pub(super) struct Filling {
     ranges: Option<Vec<(u64, u64)>>,
     /// Hashes are still to be sent.
     reading: bool,
+    /// What is to be compared was added to the total.
+    counted: bool,
     /// Replies about hashes, and blocks to be sent for them, that are outstanding.
     open: u32,
     /// Requests without a reply.
@@ -90,6 +92,7 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             regular: entry.kind == Kind::File,
             ranges,
             reading: false,
+            counted: false,
             open: 0,
             flights: 0,
             failed: 0,

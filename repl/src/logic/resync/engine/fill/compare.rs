@@ -33,6 +33,13 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
             Err(errno) => return self.abandon(file, errno),
         };
         let n = blocks.len();
+        // How long the file is, is known from here on.
+        let of_file = |(start, end): (u64, u64)| end.min(size).saturating_sub(start);
+        let rest = of_file((start, end)) + ranges.iter().copied().map(of_file).sum::<u64>();
+        let is_new = |f: &mut super::Filling| !std::mem::replace(&mut f.counted, true);
+        if self.file(file).is_some_and(is_new) {
+            Progress::add(&self.order.progress.total, rest);
+        }
         if n < count || start + n as u64 * BLOCK >= size {
             self.ends_at(file, size);
         }
@@ -40,6 +47,8 @@ impl<P: Pipe, F: Feed> Engine<'_, P, F> {
         self.feed.permit(bytes).await?;
         self.report.compared += bytes;
         Progress::add(&self.order.progress.compared, bytes);
+        let done = of_file((start, start + bytes));
+        Progress::add(&self.order.progress.done, done);
         if n == count && start + bytes < end {
             ranges.push((start + bytes, end));
         } else if n < count {
