@@ -41,16 +41,12 @@ impl Asker {
         let mut patience = Patience::new(limit);
         loop {
             let heard = self.heard()?;
-            let acks = heard.acks.iter().filter(|a| a.at > from);
-            let (count, last) = (acks.clone().count(), acks.last());
-            let by_node = heard.acks.iter().rev().take_while(|a| a.node == node);
-            match last {
-                Some(last) if last.node == node && by_node.count().min(count) >= ENOUGH => {
-                    return Ok(last.pid);
-                }
-                _ => {}
-            }
+            let later = heard.acks.iter().rev().take_while(|a| a.at > from);
+            let by_node = later.take_while(|a| a.node == node).count();
             let last = heard.acks.last();
+            if let (Some(last), true) = (last, by_node >= ENOUGH) {
+                return Ok(last.pid);
+            }
             ensure!(
                 !patience.is_over(),
                 "{node} does not answer; the last answer: {last:?}"

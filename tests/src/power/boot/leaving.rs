@@ -62,10 +62,10 @@ pub fn shutdown(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// The modules, then the manager, then its network; and nobody had to be forced.
+/// The last time: the modules, then the manager, then its network; and nobody had to be forced.
 pub fn ended_in_order(said: &str) -> Result<()> {
     let place = |what: &str| {
-        said.find(what)
+        said.rfind(what)
             .with_context(|| format!("nobody said {what:?}"))
     };
     let (told, ended, network) = (place(TOLD)?, place(ENDED)?, place(NETWORK_ENDS)?);

@@ -1,10 +1,11 @@
 //! M30: the serving node reboots. What ran before runs again, with `boot: on` everything does, and
-//! with `boot: off` nothing.
+//! with `boot: off` nothing. Then both are shut down at the same moment, and come back.
 
-use super::leaving::AT_ONCE;
+use super::leaving::{AT_ONCE, ended_in_order};
 use super::world::{SOON, World};
 use crate::managed::program::now;
 use anyhow::{Result, ensure};
+use std::time::Duration;
 use tandem_repl::control::State;
 
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
@@ -29,6 +30,7 @@ pub fn reboot(world: &mut World) -> Result<()> {
         Ok(now.is_ok_and(|now| now != boot))
     })?;
     world.is_up(0)?;
+    ended_in_order(&world.machines[0].said()?)?;
 
     for module in ["shop", "desk"] {
         world.in_sync(module, (1, 0))?;
@@ -45,6 +47,34 @@ pub fn reboot(world: &mut World) -> Result<()> {
     for module in ["night", "attic"] {
         world.machines[0].tandem(&["start", module])?;
         world.in_sync(module, (1, 0))?;
+    }
+    both(world)
+}
+
+/// Each is asked to take over while it leaves.
+fn both(world: &mut World) -> Result<()> {
+    for node in [1, 0] {
+        world.shell(node, "systemctl --no-block poweroff")?;
+    }
+    let begin = now();
+    for node in [0, 1] {
+        world.machines[node].ends(SOON)?;
+        ended_in_order(&world.machines[node].said()?)?;
+    }
+    println!("both off after {:?}", Duration::from_micros(now() - begin));
+    for machine in &mut world.machines {
+        machine.switch_on()?;
+    }
+    for node in [0, 1] {
+        world.is_up(node)?;
+    }
+    for module in ["shop", "desk", "attic"] {
+        let serves = world.settles(module)?;
+        println!("{module}: {} serves", world.machines[serves].name);
+    }
+    for node in [0, 1] {
+        let night = world.module(node, "night")?;
+        ensure!(night.state == State::Stop, "{night:?}");
     }
     Ok(())
 }

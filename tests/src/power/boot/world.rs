@@ -113,6 +113,25 @@ impl World {
         self.shows(serves, name, State::Prim).map(drop)
     }
 
+    /// Waits until a module serves on one server and the other follows, and answers its client;
+    /// who serves.
+    pub fn settles(&self, name: &str) -> Result<usize> {
+        let mut serves = 0;
+        self.machines[0].wait_until(&format!("{name} is in sync"), SOON, || {
+            let shown = [0, 1].map(|node| self.module(node, name).ok());
+            let is = |node: usize, state| {
+                let shown = shown[node].as_ref();
+                shown.is_some_and(|m| m.state == state && m.readiness == Readiness::Ready)
+            };
+            serves = usize::from(is(1, State::Prim));
+            Ok(is(serves, State::Prim) && is(1 - serves, State::Second))
+        })?;
+        if let Ok(asker) = self.asker(name) {
+            asker.answered_by(&self.machines[serves].name, SOON)?;
+        }
+        Ok(serves)
+    }
+
     /// The client of a module.
     pub fn asker(&self, name: &str) -> Result<&Asker> {
         let found = self.askers.iter().find(|(module, _)| *module == name);
