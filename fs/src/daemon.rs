@@ -11,6 +11,7 @@ use crate::io::fuse::Adapter;
 use crate::io::lasting;
 use crate::io::marks::{Marks, Opening};
 use crate::io::mount::{self, MountError, Mounted};
+use crate::io::mounted_at::{self, Elsewhere};
 use crate::io::outside::{self, Window};
 use crate::io::resync::aside;
 use crate::io::resync::tidy_at_start;
@@ -40,6 +41,8 @@ const TIMES_DELAY: Duration = Duration::from_millis(100);
 pub enum DaemonError {
     #[error(transparent)]
     Mount(#[from] MountError),
+    #[error(transparent)]
+    Elsewhere(#[from] Elsewhere),
     #[error(transparent)]
     Driver(#[from] DriverError),
     #[error(transparent)]
@@ -96,6 +99,8 @@ pub fn run(config: ModuleConfig) -> Result<(), DaemonError> {
     })?;
     let window = Window::before_start(&state);
     let (store, record) = RecordStore::open(&state)?;
+    let directories = config.directories.iter().map(|d| d.path.as_path());
+    mounted_at::compare(&state, directories, record.epoch.is_some())?;
     let socket = config.socket.clone();
     let listener = control::listen(&socket).map_err(|source| DaemonError::Socket {
         path: socket.clone(),

@@ -21,6 +21,7 @@ pub(crate) mod identity;
 pub(crate) mod lasting;
 pub(crate) mod marks;
 pub(crate) mod mount;
+pub(crate) mod mounted_at;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod outside;

@@ -113,6 +113,17 @@ fn mounts() -> Vec<MountLine> {
     lines.collect()
 }
 
+/// Where the file system below a directory is mounted.
+pub(crate) fn file_system_at(path: &Path) -> io::Result<PathBuf> {
+    let path = std::fs::canonicalize(path)?;
+    let mounts = mounts().into_iter();
+    let above = mounts.filter(|m| path.starts_with(&m.point) && !m.kind.starts_with("fuse.tandem"));
+    let nearest = above.max_by_key(|m| m.point.components().count());
+    nearest
+        .map(|m| m.point)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// The mount table writes blanks and the like as `\040`.
 fn unescape(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;

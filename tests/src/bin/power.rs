@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use tandem_tests::power::inside::{files, init, start, tree};
+use tandem_tests::managed::program;
+use tandem_tests::power::inside::{boot, files, init, start, tree};
 use tandem_tests::power::{self, told};
 
 fn main() -> ExitCode {
@@ -12,6 +13,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["guest", ref words @ ..] => guest(words),
+        ["boot", ref words @ ..] => power::boot::outside(words),
         _ => power::outside(&words),
     };
     match done {
@@ -28,6 +30,12 @@ fn guest(words: &[&str]) -> Result<()> {
     match words {
         // The kernel adds words of its own.
         ["init", number, host, ..] => init::run(number.parse()?, host),
+        ["boot", number, host, ..] => boot::run(number.parse()?, host),
+        ["keep", number] => boot::keep(number.parse()?),
+        ["serve", dir, node, ready, addresses @ ..] => {
+            let served = program::serve(Path::new(dir), node, Path::new(ready), addresses);
+            served.map_err(anyhow::Error::msg)
+        }
         ["start", number, host, power] => start::run(number, host, power),
         ["files", dir] => files::run(Path::new(dir), false),
         ["lying-files", dir] => files::run(Path::new(dir), true),

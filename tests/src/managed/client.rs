@@ -74,12 +74,7 @@ impl Client {
     /// # Errors
     /// The log is not as it should be.
     pub fn heard(&self) -> Result<Heard> {
-        let text = std::fs::read_to_string(self.logs.join("told")).unwrap_or_default();
-        let mut heard = Heard::default();
-        for line in text.lines() {
-            heard.add(line).with_context(|| line.to_string())?;
-        }
-        Ok(heard)
+        Heard::read(&self.logs)
     }
 
     fn until(&self, what: &str, holds: impl Fn(&Heard) -> bool) -> Result<()> {
@@ -135,6 +130,19 @@ impl Drop for Client {
 }
 
 impl Heard {
+    /// What clients wrote down in this directory.
+    ///
+    /// # Errors
+    /// The log is not as it should be.
+    pub fn read(logs: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(logs.join("told")).unwrap_or_default();
+        let mut heard = Self::default();
+        for line in text.lines() {
+            heard.add(line).with_context(|| line.to_string())?;
+        }
+        Ok(heard)
+    }
+
     fn add(&mut self, line: &str) -> Result<()> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {

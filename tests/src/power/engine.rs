@@ -51,10 +51,20 @@ impl Kind {
     }
 }
 
+/// The first process of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Our own, which starts nothing but what it is told to.
+    Agent,
+    /// systemd, in User-Mode Linux.
+    Systemd,
+}
+
 /// What is needed to switch guests on.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub kind: Kind,
+    first: First,
     kernel: PathBuf,
     /// Of qemu's guests.
     initramfs: PathBuf,
@@ -62,7 +72,7 @@ pub struct Engine {
 
 impl Engine {
     /// Looks for the programs, and makes in `dir` what the guests start with.
-    pub fn new(kind: Kind, dir: &Path, power: &Path) -> Result<Self> {
+    pub fn new(kind: Kind, first: First, dir: &Path, power: &Path) -> Result<Self> {
         let initramfs = dir.join("initramfs");
         let kernel = match kind {
             Kind::UserModeLinux => PathBuf::from(USER_MODE_LINUX),
@@ -74,8 +84,13 @@ impl Engine {
             }
         };
         ensure!(kernel.exists(), "there is no {}", kernel.display());
+        ensure!(
+            kind == Kind::UserModeLinux || first == First::Agent,
+            "systemd runs in User-Mode Linux only"
+        );
         Ok(Self {
             kind,
+            first,
             kernel,
             initramfs,
         })
@@ -94,7 +109,11 @@ impl Engine {
                 // Its memory is a file, which must not be one of a disk.
                 command.env("TMPDIR", MEMORY).arg(&self.kernel);
                 command.args(user_mode_linux(number, dir, power));
-                command.args(["--", "guest", "init", &number_word, &dir_word]);
+                let first = match self.first {
+                    First::Agent => "init",
+                    First::Systemd => "boot",
+                };
+                command.args(["--", "guest", first, &number_word, &dir_word]);
             }
             Kind::Qemu => {
                 command.arg("qemu-system-x86_64").args(qemu(number));

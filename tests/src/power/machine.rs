@@ -126,6 +126,23 @@ impl Machine {
         self.dir.join("console.log")
     }
 
+    /// All that its kernel and its first process said since it was switched on.
+    pub fn said(&self) -> Result<String> {
+        let said = std::fs::read(self.console())?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Waits until it has ended by itself, told to; its disks lose what was not flushed.
+    pub fn ends(&mut self, limit: Duration) -> Result<()> {
+        let mut patience = Patience::new(limit);
+        let running = self.running.as_mut().context("it is switched off")?;
+        while running.child.try_wait()?.is_none() {
+            ensure!(!patience.is_over(), "{} does not end", self.name);
+            std::thread::sleep(PAUSE);
+        }
+        self.settle(Survival::Nothing, &mut Rng::new(0))
+    }
+
     /// Cuts the power: the machine ends at once, and its disks lose what was not flushed.
     pub fn cut(&mut self, survival: Survival, rng: &mut Rng) -> Result<()> {
         self.kill()?;

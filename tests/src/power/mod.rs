@@ -11,7 +11,11 @@
 //! What the applications were promised is noted outside the guests ([`told`], [`promises`]). After
 //! the cut it is looked for on the node that serves next, and what was synced on the disk of each
 //! node that lost its power, before Tandem runs there.
+//!
+//! Guests that are shut down in order, and come back by themselves, are run by systemd ([`boot`]).
 
+pub mod available;
+pub mod boot;
 pub mod command;
 pub mod disk;
 pub mod drive;
@@ -34,6 +38,7 @@ pub mod told;
 
 use crate::rng::Rng;
 use anyhow::{Result, bail};
+use network::Between;
 use options::Options;
 use pair::Pair;
 use round::Round;
@@ -57,7 +62,7 @@ pub const MODULE: &str = "power";
 /// The program outside the guests.
 pub fn outside(words: &[&str]) -> Result<()> {
     let options = Options::parse(words)?;
-    let mut scratch = setup::Scratch::new(options.engine, options.keep)?;
+    let mut scratch = setup::Scratch::new(options.engine, Between::Cable, options.keep)?;
     let result = if options.self_test {
         self_test::run(&scratch)
     } else {

@@ -1,13 +1,22 @@
-//! The network of the guests: a cable between them, and one from each to this process, in a network
-//! namespace that has no way out.
+//! The network of the guests: a cable or a switch between them, and a cable from each to this
+//! process, in a network namespace that has no way out.
 
 use super::command::run;
 use super::engine;
 use crate::sys;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+
+/// What the guests' first cards are plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// A cable from one to the other.
+    Cable,
+    /// A switch, at which this process is a client of theirs.
+    Switch,
+}
 
 /// The name of a node.
 pub fn node(number: u8) -> String {
@@ -17,6 +26,16 @@ pub fn node(number: u8) -> String {
 /// A guest's address for its peer.
 pub fn replication(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, number)
+}
+
+/// Our address at the switch.
+pub fn client() -> Ipv4Addr {
+    Ipv4Addr::new(10, 99, 0, 9)
+}
+
+/// The address of a service, by its number.
+pub fn service(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 99, 0, 100 + number)
 }
 
 /// A guest's address for us.
@@ -45,7 +64,7 @@ pub fn datagrams(number: u8) -> u16 {
 }
 
 /// Leaves the network of the machine for one of our own, and lays the cables.
-pub fn lay(scratch: &Path, engine: engine::Kind) -> Result<()> {
+pub fn lay(scratch: &Path, engine: engine::Kind, between: Between) -> Result<()> {
     sys::private_network().context("a network of our own")?;
     let mut batch = String::from("link set lo up\n");
     for number in [1, 2] {
@@ -68,10 +87,26 @@ pub fn lay(scratch: &Path, engine: engine::Kind) -> Result<()> {
             "address add {own}/24 dev {ends}{number}\nlink set {ends}{number} up\n"
         ));
     }
-    if engine == engine::Kind::UserModeLinux {
-        batch.push_str(
+    match (engine, between) {
+        (engine::Kind::UserModeLinux, Between::Cable) => batch.push_str(
             "link add pair1 type veth peer name pair2\nlink set pair1 up\nlink set pair2 up\n",
-        );
+        ),
+        (engine::Kind::UserModeLinux, Between::Switch) => {
+            let own = client();
+            batch.push_str(&format!(
+                "link add switch type bridge\naddress add {own}/24 dev switch\n\
+                 link set switch up\n"
+            ));
+            for number in [1, 2] {
+                batch.push_str(&format!(
+                    "link add pair{number} type veth peer name port{number}\n\
+                     link set port{number} master switch\n\
+                     link set port{number} up\nlink set pair{number} up\n"
+                ));
+            }
+        }
+        (engine::Kind::Qemu, Between::Cable) => {}
+        (engine::Kind::Qemu, Between::Switch) => bail!("qemu's guests have a cable only"),
     }
     let file = scratch.join("network");
     std::fs::write(&file, batch)?;

@@ -3,8 +3,9 @@
 use super::command::run;
 use super::disk::Disk;
 use super::drive::Drive;
-use super::engine::{self, Engine};
+use super::engine::{self, Engine, First};
 use super::machine::Machine;
+use super::network::Between;
 use super::postgresql::Postgresql;
 use super::{DATA, MODULE, network};
 use crate::sys;
@@ -28,7 +29,7 @@ pub struct Scratch {
 
 impl Scratch {
     /// Makes it, and leaves mounts and network of the machine for those of our own.
-    pub fn new(engine: engine::Kind, keep: bool) -> Result<Self> {
+    pub fn new(engine: engine::Kind, between: Between, keep: bool) -> Result<Self> {
         ensure!(
             sys::is_root(),
             "needs root: it mounts disks and makes networks"
@@ -49,7 +50,7 @@ impl Scratch {
         // Containers give it 64 MiB.
         let memory = engine::MEMORY;
         sys::mount_with("memory", memory, "tmpfs", 0, "size=75%").context(memory)?;
-        network::lay(&scratch.dir, engine)?;
+        network::lay(&scratch.dir, engine, between)?;
         Ok(scratch)
     }
 
@@ -73,17 +74,37 @@ impl Scratch {
 
     /// Two machines with equal trees on their disks, switched off.
     pub fn machines(&self, postgresql: Option<&Postgresql>) -> Result<[Machine; 2]> {
-        let [power, tandem] = self.programs()?;
-        let engine = Engine::new(self.engine, &self.dir, &power)?;
         let seed = self.dir.join("seed");
         fs::create_dir_all(seed.join("data"))?;
         if let Some(postgresql) = postgresql {
             postgresql.make(&seed.join("data").join("pg"))?;
         }
+        // The default, where guests are as fast as machines.
+        let stall = 3 * self.engine.slowness();
+        // The pace of a resync is measured by answers, which take as long as the machine is
+        // busy in a guest with one processor; here it is about what is lost.
+        let module = format!(
+            "(mode: mirror, nodes: [\"a\", \"b\"], directories: [\"{DATA}\"], \
+             stall_limit: \"{stall}s\", resync_slowdown: \"off\")\n"
+        );
+        self.assemble(First::Agent, &seed, "etc", &[(MODULE, module)])
+    }
+
+    /// Two machines with what is in `seed` on their data disks, switched off; `etc` names the
+    /// directory of the configuration below that of the node.
+    pub fn assemble(
+        &self,
+        first: First,
+        seed: &Path,
+        etc: &str,
+        modules: &[(&str, String)],
+    ) -> Result<[Machine; 2]> {
+        let [power, tandem] = self.programs()?;
+        let engine = Engine::new(self.engine, first, &self.dir, &power)?;
         let (data, state) = (self.dir.join("data"), self.dir.join("state"));
-        make_disk(&data, DATA_BYTES, Some(&seed))?;
+        make_disk(&data, DATA_BYTES, Some(seed))?;
         make_disk(&state, STATE_BYTES, None)?;
-        self.configure(&tandem)?;
+        self.configure(&tandem, etc, modules)?;
         let machine = |number| -> Result<Machine> {
             let node = network::node(number);
             let drive = |index: usize, what: &str, from: &Path| -> Result<Drive> {
@@ -99,10 +120,8 @@ impl Scratch {
     }
 
     /// The configuration of both nodes, as an operator would write it.
-    fn configure(&self, tandem: &Path) -> Result<()> {
+    fn configure(&self, tandem: &Path, etc: &str, modules: &[(&str, String)]) -> Result<()> {
         let ca = self.dir.join("ca");
-        // The default, where guests are as fast as machines.
-        let stall = 3 * self.engine.slowness();
         let mut init = Command::new(tandem);
         run(init
             .args(["pki", "init", "--cluster", MODULE, "--out"])
@@ -114,18 +133,14 @@ impl Scratch {
         }
         for number in [1, 2] {
             let node = network::node(number);
-            let etc = self.dir.join(&node).join("etc");
+            let etc = self.dir.join(&node).join(etc);
             fs::create_dir_all(etc.join("modules"))?;
             fs::write(etc.join("node.ron"), format!("(name: \"{node}\")\n"))?;
             let cluster = format!("(name: \"{MODULE}\", nodes: [{nodes}])\n");
             fs::write(etc.join("cluster.ron"), cluster)?;
-            // The pace of a resync is measured by answers, which take as long as the machine is
-            // busy in a guest with one processor; here it is about what is lost.
-            let module = format!(
-                "(mode: mirror, nodes: [\"a\", \"b\"], directories: [\"{DATA}\"], \
-                 stall_limit: \"{stall}s\", resync_slowdown: \"off\")\n"
-            );
-            fs::write(etc.join("modules").join(format!("{MODULE}.ron")), module)?;
+            for (name, module) in modules {
+                fs::write(etc.join("modules").join(format!("{name}.ron")), module)?;
+            }
             let mut issue = Command::new(tandem);
             issue.args(["pki", "issue", &node, "--ca"]).arg(&ca);
             run(issue.arg("--out").arg(etc.join("pki")))?;

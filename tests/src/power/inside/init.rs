@@ -7,8 +7,9 @@
 use super::{agent, drive};
 use crate::power::{BELOW, DISK, HOST, STATE, network};
 use crate::sys;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,12 +28,11 @@ pub fn run(number: u8, host: &str) -> Result<()> {
     for place in IN_MEMORY {
         in_memory(place)?;
     }
-    if !Path::new("/dev/fuse").exists() {
-        load("fs/fuse/fuse.ko", "")?;
-        load("drivers/block/nbd.ko", "nbds_max=2 max_part=0")?;
-    }
+    load_modules()?;
     sys::set_host_name(&network::node(number)).context("name")?;
-    bring_up_network(number).context("network")?;
+    let [pair, plug] = cards()?;
+    bring_up(&pair, network::replication(number))?;
+    bring_up(&plug, network::control(number))?;
     let [data, state] = drive::plug(number)?;
     sys::mount(data, DISK, "ext4", libc::MS_NOATIME).context("disk of the data")?;
     sys::mount(state, STATE, "ext4", libc::MS_NOATIME).context("disk of the state")?;
@@ -63,6 +63,15 @@ fn in_memory(place: &str) -> Result<()> {
     sys::mount("memory", place, "tmpfs", 0).with_context(|| place.to_owned())
 }
 
+/// Those that Tandem and the drives need.
+pub(super) fn load_modules() -> Result<()> {
+    if !Path::new("/dev/fuse").exists() {
+        load("fs/fuse/fuse.ko", "")?;
+        load("drivers/block/nbd.ko", "nbds_max=2 max_part=0")?;
+    }
+    Ok(())
+}
+
 /// Loads a module of the kernel from where Debian's package puts it.
 fn load(module: &str, parameters: &str) -> Result<()> {
     let release = sys::kernel_release();
@@ -71,29 +80,34 @@ fn load(module: &str, parameters: &str) -> Result<()> {
     sys::load_module(&OwnedFd::from(opened), parameters).with_context(|| file)
 }
 
-/// The first card leads to the peer, the second to the machine around.
-fn bring_up_network(number: u8) -> Result<()> {
+/// Names of both cards: the first leads to the peer, the second to the machine around.
+pub(super) fn cards() -> Result<[String; 2]> {
     let cards = fs::read_dir("/sys/class/net")?;
     let cards = cards.map(|card| Ok(card?.file_name().to_string_lossy().into_owned()));
     let mut cards: Vec<String> = cards.collect::<Result<_>>()?;
     cards.retain(|card| card != "lo");
     cards.sort();
-    ensure!(cards.len() == 2, "two network cards, not {cards:?}");
-    let addresses = [network::replication(number), network::control(number)];
-    let mut batch = String::from("link set lo up\n");
-    for (card, address) in cards.iter().zip(addresses) {
-        // The same after each start, or the others would look for it at the old one.
-        let [.., two, one, zero] = address.octets();
-        let mac = format!("02:00:00:{two:02x}:{one:02x}:{zero:02x}");
-        batch.push_str(&format!(
-            "link set {card} address {mac}\naddress add {address}/24 dev {card}\n\
-             link set {card} up\n"
-        ));
-    }
-    let file = "/run/network";
-    fs::write(file, batch)?;
+    let two = <[String; 2]>::try_from(cards);
+    two.map_err(|cards| anyhow!("two network cards, not {cards:?}"))
+}
+
+/// What `ip -batch` does to bring up a card with an address.
+pub(super) fn batch(card: &str, address: Ipv4Addr) -> String {
+    // The same after each start, or the others would look for it at the old one.
+    let [.., two, one, zero] = address.octets();
+    let mac = format!("02:00:00:{two:02x}:{one:02x}:{zero:02x}");
+    format!(
+        "link set lo up\nlink set {card} address {mac}\naddress add {address}/24 dev {card}\n\
+         link set {card} up\n"
+    )
+}
+
+/// Brings up a card with an address.
+pub(super) fn bring_up(card: &str, address: Ipv4Addr) -> Result<()> {
+    let file = format!("/run/network-{card}");
+    fs::write(&file, batch(card, address))?;
     let mut ip = Command::new("ip");
-    let status = ip.args(["-batch", file]).stdin(Stdio::null()).status()?;
+    let status = ip.args(["-batch", &file]).stdin(Stdio::null()).status()?;
     ensure!(status.success(), "{ip:?}: {status}");
     Ok(())
 }
