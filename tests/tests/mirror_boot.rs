@@ -44,6 +44,11 @@ fn m24_systemd_starts_a_manager_anew_that_dies_or_hangs() {
     boot("M24, M23 below systemd", "manager");
 }
 
+#[test]
+fn the_kernels_watchdog_resets_a_machine_whose_manager_hangs() {
+    boot("a kernel's watchdog", "watchdog");
+}
+
 /// A directory that has a disk of its own is there without it, too, and empty.
 #[test]
 fn m30_a_boot_without_the_disk_does_not_serve_an_empty_directory() {

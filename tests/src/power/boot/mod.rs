@@ -11,6 +11,7 @@ pub mod installed;
 pub mod leaving;
 pub mod manager;
 pub mod rebooting;
+pub mod stuck;
 pub mod world;
 
 use super::engine;
@@ -28,10 +29,11 @@ type Story = (
     fn(&mut World) -> Result<()>,
 );
 
-const STORIES: [Story; 3] = [
+const STORIES: [Story; 4] = [
     ("shutdown", &installed::SERVED, leaving::shutdown),
     ("reboot", &installed::ALL, rebooting::reboot),
     ("manager", &installed::SERVED, manager::dies_and_hangs),
+    ("watchdog", &installed::SERVED, stuck::resets),
 ];
 
 /// Plays one of them: `STORY [--keep]`.

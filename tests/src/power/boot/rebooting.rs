@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use std::time::Duration;
 use tandem_repl::control::State;
 
-const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+pub(super) const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
 /// The story.
 pub fn reboot(world: &mut World) -> Result<()> {

@@ -68,6 +68,7 @@ pub(super) fn load_modules() -> Result<()> {
     if !Path::new("/dev/fuse").exists() {
         load("fs/fuse/fuse.ko", "")?;
         load("drivers/block/nbd.ko", "nbds_max=2 max_part=0")?;
+        load("drivers/watchdog/softdog.ko", "nowayout=0")?;
     }
     Ok(())
 }
