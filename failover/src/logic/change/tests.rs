@@ -1,9 +1,8 @@
 //! Two nodes that agree on a configuration, or not, while anything may be lost or die in between.
 
-use super::keys::{self, Changed, Effect, Facts};
 use super::pact::{Input, Message, Output, Pact, Record, Said, Stage, Texts, Which, after_death};
-use crate::config::{Files, Keys, Reading};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::config::Files;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tandem_repl::control::Refusal;
 
@@ -351,83 +350,4 @@ fn a_silent_peer_ends_the_wait() {
     let result = world.result.clone().expect("an answer");
     assert_eq!(result.expect_err("refused").code, "no-answer");
     assert_eq!(world.nodes[0].files, Which::Old);
-}
-
-fn keys(all: &[(&str, &str)]) -> Keys {
-    let one = |(key, value): &(&str, &str)| ((*key).to_string(), (*value).to_string());
-    all.iter().map(one).collect()
-}
-
-fn reading(all: &[(&str, &str)], cluster: &[(&str, &str)]) -> Reading {
-    let module = crate::logic::module::example();
-    Reading {
-        cluster: keys(cluster),
-        modules: vec![crate::config::Described {
-            module,
-            keys: keys(all),
-        }],
-    }
-}
-
-#[test]
-fn what_cannot_change_while_it_runs_is_named_with_the_remedy() {
-    let old = reading(
-        &[("directories", "/a"), ("checkers", "1")],
-        &[("port", "1")],
-    );
-    let runs = BTreeSet::from(["shop".to_string()]);
-    let none = BTreeSet::new();
-    let new = reading(
-        &[("directories", "/a"), ("checkers", "2")],
-        &[("port", "1")],
-    );
-    let changes = keys::changes(&old, &new);
-    let expected = Changed {
-        file: "modules/shop.ron".into(),
-        key: "checkers".into(),
-        effect: Effect::Now,
-    };
-    assert_eq!(changes, [expected]);
-    keys::allowed(&changes, &runs, "a").expect("allowed");
-
-    let new = reading(
-        &[("directories", "/b"), ("checkers", "2")],
-        &[("port", "1")],
-    );
-    let changes = keys::changes(&old, &new);
-    let refusal = keys::allowed(&changes, &runs, "a").expect_err("refused");
-    assert_eq!(refusal.code, "running");
-    assert!(refusal.reason.contains("`directories` of modules/shop.ron"));
-    assert!(
-        refusal.remedy.contains("tandem stop shop --all"),
-        "{refusal}"
-    );
-    keys::allowed(&changes, &none, "a").expect("allowed: it is stopped");
-
-    let changes = keys::changes(&old, &reading(&[], &[("port", "2")]));
-    let refusal = keys::allowed(&changes, &none, "a").expect_err("refused");
-    assert_eq!(refusal.code, "fixed-key");
-}
-
-#[test]
-fn differing_keys_are_named_and_versions_are_not_compared() {
-    let number = |text: &str| text.len() as u32;
-    let one = Facts::of(&reading(&[("checkers", "1")], &[("witness", "x")]), number);
-    let two = Facts::of(
-        &reading(&[("checkers", "22")], &[("witness", "xx")]),
-        number,
-    );
-    assert_eq!(
-        one.differing(&two, "shop"),
-        ["checkers", "cluster.ron:witness"]
-    );
-    assert!(one.differing(&one, "shop").is_empty());
-    assert!(one.differing(&two, "other").is_empty());
-    let other = Facts {
-        version: "0".into(),
-        ..two
-    };
-    assert!(one.differing(&other, "shop").is_empty());
-    let note = keys::note("shop", "b", &one.differing(&one, "shop"));
-    assert_eq!(note, None);
 }
