@@ -1,5 +1,5 @@
-//! M24 and M23 below systemd: the manager of the serving node is killed, and hangs; then a daemon
-//! is killed that the manager of now has not started.
+//! M24 and M23 below systemd: the manager of the serving node is killed, and hangs; daemons are
+//! killed that the manager of now has not started; memory runs out for a process of its unit.
 
 use super::world::{SOON, World};
 use crate::managed::program::now;
@@ -11,6 +11,9 @@ use tandem_repl::control::State;
 const WATCHDOG: Duration = Duration::from_secs(10);
 /// An application that nobody touches answers at least so often; guests are slow.
 const UNTOUCHED: Duration = Duration::from_secs(1);
+
+const OUT_OF_MEMORY: &str =
+    "tandem.service: A process of this unit has been killed by the OOM killer.";
 
 /// The story.
 pub fn dies_and_hangs(world: &mut World) -> Result<()> {
@@ -30,8 +33,7 @@ pub fn dies_and_hangs(world: &mut World) -> Result<()> {
     for module in world.modules {
         a_daemon_dies(world, module.name)?;
     }
-    ensure!(world.property(0, "tandem", "NRestarts")? == "2");
-    Ok(())
+    memory_runs_out(world)
 }
 
 /// Sends a signal to the manager; how long until another one shows what this one did.
@@ -50,6 +52,38 @@ fn starts_anew(world: &World, signal: &str, restarts: u32) -> Result<Duration> {
     }
     ensure!(world.property(0, "tandem", "MainPID")? != old);
     Ok(took)
+}
+
+/// Applications that scripts start are in the manager's unit. One of their processes takes all the
+/// memory the unit may have, and the kernel kills it.
+fn memory_runs_out(world: &World) -> Result<()> {
+    let unit = "/sys/fs/cgroup/system.slice/tandem.service";
+    let manager = world.property(0, "tandem", "MainPID")?;
+    let limit = format!("echo $(($(cat {unit}/memory.current) + 32000000)) >{unit}/memory.max");
+    world.shell(0, &limit)?;
+    let takes_all = format!(
+        "echo $$ >{unit}/cgroup.procs && echo 1000 >/proc/self/oom_score_adj && \
+         exec tail /dev/zero"
+    );
+    let words = ["/bin/sh", "-c", &takes_all];
+    let ended = world.machines[0].remote().try_run(&words, b"", true)?;
+    world.shell(0, &format!("echo max >{unit}/memory.max"))?;
+    // By a signal.
+    ensure!(ended.0 == -1, "it was not killed: {ended:?}");
+    world.machines[0].wait_until("systemd has noticed", SOON, || {
+        Ok(world.machines[0].said()?.contains(OUT_OF_MEMORY))
+    })?;
+    // Time for whatever systemd makes of it.
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(world.property(0, "tandem", "MainPID")? == manager);
+    ensure!(world.property(0, "tandem", "NRestarts")? == "2");
+    ensure!(world.property(0, "tandem", "ActiveState")? == "active");
+    // The limit made daemons wait for their own pages, perhaps for longer than a peer does.
+    for module in world.modules {
+        world.in_sync(module.name, (0, 1))?;
+        world.asker(module.name)?.answered_by("a", SOON)?;
+    }
+    Ok(())
 }
 
 /// Applications, mounts and addresses are after it what they were before.
