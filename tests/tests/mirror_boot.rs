@@ -1,4 +1,4 @@
-//! A mirror on two servers that systemd runs, with the unit that is delivered: shutdown, reboot, and
+//! A mirror on two servers that systemd runs, by the unit that is delivered: shutdown, reboot, and
 //! what systemd does with a manager that dies or hangs (acceptance rows M08, M30; M23 and M24 below
 //! systemd); and a boot without the disk.
 

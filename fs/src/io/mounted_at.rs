@@ -1,6 +1,6 @@
-//! Where the file systems of the replicated directories are mounted, remembered from start to start.
+//! Where the file systems of the replicated directories are mounted, remembered between starts.
 //!
-//! A directory that has a disk of its own is there without that disk, too, and empty. A machine that
+//! A directory that has a disk of its own is there without it, too, and empty. A machine that
 //! has booted without it (a mount that failed, or that comes later) must not take that for what
 //! became of the data: it would serve nothing, and the peer's copy would follow. What somebody has
 //! changed in a directory while the module was stopped is another matter ([`super::outside`]).

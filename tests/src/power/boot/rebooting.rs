@@ -10,6 +10,9 @@ use tandem_repl::control::State;
 
 pub(super) const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
+/// The last that a kernel says.
+const RESTARTS: &str = "reboot: Restarting system";
+
 /// The story.
 pub fn reboot(world: &mut World) -> Result<()> {
     // Before: `shop` (auto) and `night` (off) run on the node, `desk` (on) and `attic` (auto) do
@@ -25,11 +28,12 @@ pub fn reboot(world: &mut World) -> Result<()> {
     let pause = world.asker("shop")?.heard()?.longest_pause(begin);
     println!("shop: nobody answered for {pause:?}");
     ensure!(pause < AT_ONCE, "{pause:?}");
-    world.machines[0].wait_until("it has booted anew", SOON, || {
-        let now = world.shell(0, BOOT_ID);
-        Ok(now.is_ok_and(|now| now != boot))
+    // It is not talked to before: a connection to a machine that is gone stays open.
+    world.machines[0].wait_until("it begins anew", SOON, || {
+        Ok(world.machines[0].said()?.contains(RESTARTS))
     })?;
     world.is_up(0)?;
+    ensure!(world.shell(0, BOOT_ID)? != boot);
     ended_in_order(&world.machines[0].said()?)?;
 
     for module in ["shop", "desk"] {

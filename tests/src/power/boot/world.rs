@@ -56,7 +56,10 @@ impl World {
         }
         for module in self.modules {
             self.machines[1].tandem(&["start", module.name])?;
-            self.machines[0].tandem(&["prim", module.name])?;
+            // Refused until the nodes have met.
+            self.machines[0].wait_until("prim is obeyed", SOON, || {
+                Ok(self.machines[0].tandem(&["prim", module.name]).is_ok())
+            })?;
         }
         for module in self.modules {
             self.in_sync(module.name, (0, 1))?;
