@@ -154,10 +154,12 @@ impl Module {
             ),
             Application::None => String::new(),
         };
-        // A resync's pace is measured by answers, which a guest with one processor gives late.
+        // A resync's pace is measured by answers, which a guest with one processor gives late. The
+        // stall limit is so long that what waits for it is told from what a busy machine delays.
         format!(
             "(mode: mirror, nodes: [\"a\", \"b\"], directories: [\"{directory}\"], \
-             port: {port}, boot: {boot}, resync_slowdown: \"off\", {service})\n"
+             port: {port}, boot: {boot}, stall_limit: \"10s\", resync_slowdown: \"off\", \
+             {service})\n"
         )
     }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use tandem_repl::control::State;
 
-/// A silent peer is known after the stall limit of 3 s, and its promise is over after 2.25 s at
+/// A silent peer is known after the stall limit of 10 s, and its promise is over after 7.5 s at
 /// the earliest: nothing of that is waited for in here.
-pub const AT_ONCE: Duration = Duration::from_secs(2);
+pub const AT_ONCE: Duration = Duration::from_secs(5);
 /// What the manager says, and what systemd says of it.
 const TOLD: &str = "told to end: the modules are stopped in order";
 const ENDED: &str = "tandem.service: Deactivated successfully.";

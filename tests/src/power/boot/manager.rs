@@ -9,8 +9,9 @@ use tandem_repl::control::State;
 
 /// `WatchdogSec` of the unit.
 const WATCHDOG: Duration = Duration::from_secs(10);
-/// An application that nobody touches answers at least so often; guests are slow.
-const UNTOUCHED: Duration = Duration::from_secs(1);
+/// An application that nobody touches answers at least so often; guests are slow. One that is
+/// started anew is another process, which is looked at, too.
+const UNTOUCHED: Duration = Duration::from_secs(3);
 
 const OUT_OF_MEMORY: &str =
     "tandem.service: A process of this unit has been killed by the OOM killer.";
