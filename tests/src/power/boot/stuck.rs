@@ -22,7 +22,10 @@ pub fn resets(world: &mut World) -> Result<()> {
     world.shell(1, "systemctl restart tandem")?;
     for module in world.modules {
         world.in_sync(module.name, (0, 1))?;
-        world.machines[0].tandem(&["swap", module.name])?;
+        // Perhaps that was so before the other one has noticed that it ends.
+        world.machines[0].wait_until("it can hand over", SOON, || {
+            Ok(world.machines[0].tandem(&["swap", module.name]).is_ok())
+        })?;
         world.in_sync(module.name, (1, 0))?;
         world.asker(module.name)?.answered_by("b", SOON)?;
     }
