@@ -54,7 +54,7 @@ pub struct Machine {
     wants: Wants,
     has: Running,
     /// What a successor would find.
-    kept: Running,
+    kept: Option<Running>,
     /// Scripts still to be called by force before what runs is known.
     clean: Vec<Script>,
     /// The step of the application under way.
@@ -166,7 +166,8 @@ impl Machine {
             rules,
             wants,
             has: found,
-            kept: found,
+            // A doubt that arose by looking was not kept by anybody.
+            kept: (!found.doubtful).then_some(found),
             clean: Vec::new(),
             doing: None,
             middle: false,
@@ -352,8 +353,8 @@ impl Machine {
             doubtful: self.has.doubtful || half,
             ..self.has
         };
-        if kept != self.kept {
-            self.kept = kept;
+        if self.kept != Some(kept) {
+            self.kept = Some(kept);
             self.out.push(Output::Remember(kept));
         }
     }
