@@ -200,3 +200,20 @@ fn a_successor_touches_nothing_before_it_has_looked() {
     world.settle();
     assert_eq!(names(&world), [""; 0], "scripts know that state");
 }
+
+/// Its finder may die in the middle of the cleaning, and leave nothing to be found.
+#[test]
+fn a_doubt_that_a_manager_finds_is_kept_for_the_next() {
+    let wants = Wants {
+        started: true,
+        ..Wants::default()
+    };
+    let found = Running {
+        doubtful: true,
+        addresses: false,
+        ..Running::PRIM
+    };
+    let mut world = World::with(config(), wants, found);
+    let outputs = world.machine.handle(world.now, Input::Tick);
+    assert!(outputs.contains(&Output::Remember(found)), "{outputs:?}");
+}
